@@ -1,0 +1,20 @@
+"""Latency of deployed networks, measured beside the base, and their counted size."""
+
+from spnas.latency.counts import Counts, count
+from spnas.latency.isolation import DeviceLock, device_lock
+from spnas.latency.meter import Estimate, Measurement, Protocol, measure
+from spnas.latency.runtimes import default_runtime, register_runtime, runtime_names
+
+__all__ = [
+    "Counts",
+    "DeviceLock",
+    "Estimate",
+    "Measurement",
+    "Protocol",
+    "count",
+    "default_runtime",
+    "device_lock",
+    "measure",
+    "register_runtime",
+    "runtime_names",
+]

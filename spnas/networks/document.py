@@ -1,0 +1,97 @@
+"""The model yaml: a network written out whole, with the operators at its sites."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+from spnas.architecture import Architecture
+from spnas.errors import ArchitectureError, InputError, ModelFileError
+from spnas.networks.base import SCHEMA_VERSION, Network, check_keys, get_network
+from spnas.networks.surgery import apply_architecture
+
+_OWN_KEYS = {"schema_version", "spnas", "metrics", "provenance"}
+
+
+@dataclass(frozen=True)
+class ModelDocument:
+    """A model yaml that has been read.
+
+    Attributes:
+        network: The base network.
+        network_part: What of the yaml tells the base network.
+        architecture: The operators.
+        document: The whole yaml.
+    """
+
+    network: Network
+    network_part: dict[str, Any]
+    architecture: Architecture
+    document: dict[str, Any]
+
+    def build(self, num_classes: int | None = None) -> nn.Module:
+        """Build the model with fresh weights, on the CPU, in training mode.
+
+        Raises:
+            ModelFileError: The base network cannot be built from the yaml, or cannot take the architecture.
+        """
+        model = self.network.build_document(self.network_part, num_classes)
+        try:
+            apply_architecture(model, self.architecture, inherit=False)
+        except ArchitectureError as error:
+            raise ModelFileError(
+                [f"spnas.sites: {problem}" for problem in error.problems]
+            ) from None
+        config = getattr(model, "yaml", None)
+        if isinstance(config, dict):
+            config.update(
+                copy.deepcopy({k: v for k, v in self.document.items() if k not in config})
+            )
+        return model
+
+
+def model_document(
+    network: Network, num_classes: int, architecture: Architecture
+) -> dict[str, Any]:
+    """Give a model yaml's content, complete less `metrics` and `provenance`."""
+    part = network.document(num_classes)
+    return {
+        "schema_version": SCHEMA_VERSION,
+        **(part if architecture.is_base else network.mark(part)),
+        "spnas": {"base": network.name, "sites": architecture.to_yaml()},
+    }
+
+
+def parse_document(document: Mapping[str, Any]) -> ModelDocument:
+    """Read a model yaml's content.
+
+    Raises:
+        ModelFileError: One line for each key that is missing or has a wrong value.
+    """
+    version, section = document.get("schema_version"), document.get("spnas")
+    if version != SCHEMA_VERSION or isinstance(version, bool):
+        raise ModelFileError(f"schema_version: expected {SCHEMA_VERSION}, got {version!r}")
+    if not isinstance(section, Mapping):
+        raise ModelFileError(f"spnas: expected a mapping with base and sites, got {section!r:.80}")
+    try:
+        check_keys(section, required={"base", "sites"})
+        network = get_network(str(section["base"]))
+        architecture = Architecture.from_yaml(section["sites"])
+    except InputError as error:
+        raise ModelFileError([f"spnas.{problem}" for problem in _located(error)]) from None
+    part = {key: value for key, value in document.items() if key not in _OWN_KEYS}
+    if "base" in part and part["base"] != network.name:
+        raise ModelFileError(f"base: {part['base']!r} is not spnas.base, which is {network.name!r}")
+    return ModelDocument(network, part, architecture, dict(document))
+
+
+def _located(error: InputError) -> list[str]:
+    """Name the key of the spnas section that an error is about."""
+    if isinstance(error, ModelFileError):
+        return error.problems
+    key = "sites" if isinstance(error, ArchitectureError) else "base"
+    return [f"{key}: {problem}" for problem in error.problems]

@@ -1,0 +1,44 @@
+"""Folding a BatchNorm's eval-mode affine map into the convolution before it."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.fusion import fuse_conv_bn_weights
+
+
+def fold(conv: nn.Conv2d, *norms: nn.BatchNorm2d | None) -> nn.Conv2d:
+    """Fold the BatchNorms that follow a convolution, first one first, into a biased copy of it.
+
+    Args:
+        conv: The convolution; it is left untouched.
+        norms: The BatchNorms in the order they are applied, None for one that is not there.
+
+    Returns:
+        A convolution equal to `norms[-1](... norms[0](conv(x)))` in eval mode, exact in real arithmetic.
+    """
+    folded = copy.deepcopy(conv)
+    weight, bias = conv.weight.detach(), conv.bias
+    bias = torch.zeros_like(weight[:, 0, 0, 0]) if bias is None else bias.detach()
+    for bn in norms:
+        if bn is not None:
+            weight, bias = _folded(weight, bias, bn)
+    folded.weight, folded.bias = nn.Parameter(weight), nn.Parameter(bias)
+    return folded.requires_grad_(False)
+
+
+def _folded(weight: Tensor, bias: Tensor, bn: nn.BatchNorm2d) -> tuple[Tensor, Tensor]:
+    assert bn.running_mean is not None
+    assert bn.running_var is not None
+    pair = fuse_conv_bn_weights(
+        weight, bias, bn.running_mean, bn.running_var, bn.eps, bn.weight, bn.bias
+    )
+    return pair[0].detach(), pair[1].detach()
+
+
+def scale(bn: nn.BatchNorm2d) -> Tensor:
+    """Give the factor that a BatchNorm multiplies each channel by in eval mode, shape `(C,)`."""
+    assert bn.running_var is not None
+    return (bn.weight * torch.rsqrt(bn.running_var + bn.eps)).detach()

@@ -1,0 +1,143 @@
+"""The ghost operator: a few channels by convolution, the others by cheap depthwise maps of those.
+
+Source: Han et al., GhostNet: More Features from Cheap Operations, CVPR 2020, https://arxiv.org/abs/1911.11907
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import torch
+from torch import Tensor, nn
+
+from spnas.architecture import ConvSite
+from spnas.operators.base import Host, Operator
+from spnas.operators.folding import fold
+from spnas.operators.inheritance import output_norm
+from spnas.operators.registry import register_operator
+
+CHEAP_KERNEL = 3
+_RATIO_SLACK = 1e-2  # 1/ratio this near to an integer is that integer, so that 0.333 means 1/3
+
+
+@register_operator
+class Ghost(Operator):
+    """Ghost module: `out = act(concat(p, BN(depthwise(act(p)))))[:, :Cout]` with `p = BN(conv(x))`.
+
+    With `r = 1 / ratio`, the primary k x k convolution makes `m = ceil(Cout / r)` channels and the depthwise 3x3 makes
+    `m (r - 1)` more. Both parts have a BatchNorm of their own, so the host's is not needed. The activation is applied
+    to each part once, also where the host applies the outer one: any activation is therefore exact.
+
+    Args:
+        site: The convolution to replace.
+        host: What surrounds it.
+        ratio: Share of the output channels that the k x k convolution makes; `1 / ratio` an integer of at least 2.
+    """
+
+    name = "ghost"
+
+    def __init__(self, site: ConvSite, host: Host, *, ratio: float) -> None:
+        super().__init__(site, host, ratio=ratio)
+        expansion = round(1 / ratio)
+        made = math.ceil(site.out_channels / expansion)
+        cheap = made * (expansion - 1)
+        self.primary = nn.Conv2d(
+            site.in_channels,
+            made,
+            site.kernel_size,
+            site.stride,
+            site.padding,
+            site.dilation,
+            bias=False,
+        )
+        self.primary_bn = self.norm(made)
+        self.inner_act = _inner_act(host)
+        self.cheap = nn.Conv2d(
+            made, cheap, CHEAP_KERNEL, padding=CHEAP_KERNEL // 2, groups=made, bias=False
+        )
+        self.cheap_bn = self.norm(cheap)
+
+    @classmethod
+    def refusal(cls, site: ConvSite, **params: float) -> str | None:
+        """Refuse a ratio that is not one over an integer, and fewer output channels than that integer."""
+        ratio = params["ratio"]
+        expansion = round(1 / ratio) if ratio > 0 else 0
+        if expansion < 2 or abs(1 / ratio - expansion) > _RATIO_SLACK:
+            return f"expected a ratio of 1/2, 1/3, 1/4, ..., got {ratio:g}"
+        if site.out_channels < expansion:
+            return (
+                f"ratio {ratio:g} needs at least {expansion} output channels, "
+                f"got {site.out_channels}"
+            )
+        return None
+
+    @torch.no_grad()
+    def inherit(self, conv: nn.Conv2d, bn: nn.BatchNorm2d | None) -> None:
+        """Keep the first filters; start each cheap map as the best multiple of the primary map it reads.
+
+        The cheap BatchNorm undoes the multiple's size, so its sign is kept in the kernel and its share of the target
+        channel's variation, the cosine of the two filters, in the BatchNorm's weight.
+        """
+        made = self.primary.out_channels
+        norm = output_norm(conv, bn)
+        self.primary.weight.copy_(conv.weight[:made])
+        norm[:made].write(self.primary_bn)
+        targets = torch.arange(made, self.site.out_channels)
+        sources = (targets - made) // (self.cheap.out_channels // made)
+        likeness = _cosine(conv.weight.flatten(1), targets, sources)
+        centre, used = CHEAP_KERNEL // 2, len(targets)
+        self.cheap.weight[:used] = 0
+        self.cheap.weight[:used, 0, centre, centre] = torch.where(likeness < 0, -1.0, 1.0)
+        self.cheap_bn.reset_running_stats()
+        self.cheap_bn.weight[:used] = norm.weight[targets] * likeness.abs()
+        self.cheap_bn.bias[:used] = norm.bias[targets]
+
+    def deploy(self) -> nn.Module:
+        """Give the same module with each BatchNorm folded into the convolution before it."""
+        return GhostDeployed(self).eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(N, Cin, H, W)` to `(N, Cout, H', W')`."""
+        made = self.primary_bn(self.primary(x))
+        inner = self.inner_act(made)
+        cheap = self.act(self.cheap_bn(self.cheap(inner)))
+        first = made if self.host.applies_act else inner
+        return torch.cat([first, cheap], 1)[:, : self.site.out_channels]
+
+
+class GhostDeployed(nn.Module):
+    """A ghost operator for inference: two biased convolutions.
+
+    Args:
+        operator: The trained operator, left untouched.
+    """
+
+    def __init__(self, operator: Ghost) -> None:
+        super().__init__()
+        self.primary = fold(operator.primary, operator.primary_bn)
+        self.cheap = fold(operator.cheap, operator.cheap_bn)
+        self.inner_act = copy.deepcopy(operator.inner_act)
+        self.act = copy.deepcopy(operator.act)
+        self.host_applies_act = operator.host.applies_act
+        self.out_channels = operator.site.out_channels
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(N, Cin, H, W)` to `(N, Cout, H', W')`."""
+        made = self.primary(x)
+        inner = self.inner_act(made)
+        first = made if self.host_applies_act else inner
+        return torch.cat([first, self.act(self.cheap(inner))], 1)[:, : self.out_channels]
+
+
+def _inner_act(host: Host) -> nn.Module:
+    """Copy the host's activation for use between the two parts, never in place: the input of it is also an output."""
+    act = nn.Identity() if host.act is None else copy.deepcopy(host.act)
+    if hasattr(act, "inplace"):
+        setattr(act, "inplace", False)  # noqa: B010 - nn.Module's attributes are typed as tensors or modules
+    return act
+
+
+def _cosine(filters: Tensor, first: Tensor, second: Tensor) -> Tensor:
+    """Give the cosine between pairs of rows of `filters`, zero where one of the two is zero."""
+    return nn.functional.cosine_similarity(filters[first], filters[second], dim=1)

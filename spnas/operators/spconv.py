@@ -1,0 +1,172 @@
+"""The SPConv operator: a k x k convolution on a part of the input channels, a 1x1 on the others.
+
+Source: Zhang et al., Split to Be Slim: An Overlooked Redundancy in Vanilla Convolution, IJCAI 2020,
+https://arxiv.org/abs/2006.12085
+"""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor, nn
+
+from spnas.architecture import ConvSite
+from spnas.operators.base import Host, Operator
+from spnas.operators.folding import fold, scale
+from spnas.operators.inheritance import OutputNorm, output_norm
+from spnas.operators.registry import register_operator
+
+# Host scales below this (half precision's smallest number) count as zero in the deployed gate: the gate then weighs two
+# branches that differ by less than this times their difference before the host's BatchNorm.
+_ZERO_SCALE = 6e-8
+
+
+def representative_channels(in_channels: int, ratio: float) -> int:
+    """Count the input channels that the k x k convolution reads, `int(ratio * Cin)` safe from rounding below."""
+    return int(ratio * in_channels + 1e-6)
+
+
+@register_operator
+class SPConv(Operator):
+    """Split-based convolution: `out = act(BN(a * yr + b * yu))`, `(a, b) = softmax(GAP(yr), GAP(yu))`.
+
+    `yr = BN(GWC_kxk(r) + PWC_1x1(r'))` and `yu = BN(PW_1x1(u'))` for the representative channels r (the first
+    `int(ratio * Cin)`) and the uncertain ones u. At stride 2, r' and u' are 2x2 averages; at odd sizes the last row and
+    column average over the pixels that exist. GWC has 2 groups, or 1 where r or the output is odd in channels.
+
+    Args:
+        site: The convolution to replace.
+        host: What surrounds it; its BatchNorm, if any, follows the fusion.
+        ratio: Share of the input channels that the k x k convolution reads, alpha in the paper.
+    """
+
+    name = "spconv"
+
+    def __init__(self, site: ConvSite, host: Host, *, ratio: float) -> None:
+        super().__init__(site, host, ratio=ratio)
+        k, out = site.kernel_size, site.out_channels
+        self.split = representative_channels(site.in_channels, ratio)
+        rest = site.in_channels - self.split
+        groups = 1 if self.split % 2 or out % 2 else 2
+        self.gwc = nn.Conv2d(
+            self.split, out, k, site.stride, site.padding, groups=groups, bias=False
+        )
+        self.pwc = nn.Conv2d(self.split, out, 1, bias=False)
+        self.pw = nn.Conv2d(rest, out, 1)
+        self.pool: nn.Module = (
+            nn.AvgPool2d(2, 2, ceil_mode=True) if site.stride == 2 else nn.Identity()
+        )
+        self.bn_r, self.bn_u = self.norm(out), self.norm(out)
+        self.bn = self.norm(out) if host.bn else None
+
+    @classmethod
+    def refusal(cls, site: ConvSite, **params: float) -> str | None:
+        """Refuse a ratio that leaves a part empty, and geometries the 1x1 branches cannot follow."""
+        ratio = params["ratio"]
+        if not 0 < ratio < 1:
+            return f"expected a ratio between 0 and 1, got {ratio:g}"
+        if not 1 <= representative_channels(site.in_channels, ratio) < site.in_channels:
+            return f"ratio {ratio:g} of {site.in_channels} input channels leaves a part empty"
+        if site.stride > 2:
+            return f"expected stride 1 or 2, got {site.stride}"
+        if site.dilation != 1:
+            return f"expected dilation 1, got {site.dilation}"
+        if site.kernel_size % 2 == 0 or site.padding != site.kernel_size // 2:
+            return (
+                "expected an odd kernel with padding of half its size, "
+                f"got {site.kernel_size}x{site.kernel_size} with padding {site.padding}"
+            )
+        return None
+
+    @torch.no_grad()
+    def inherit(self, conv: nn.Conv2d, bn: nn.BatchNorm2d | None) -> None:
+        """Start as the plain convolution would be, were the pixels under each 1x1's kernel alike."""
+        kernel, taps = conv.weight, conv.weight.sum((2, 3))
+        pointwise = taps[:, : self.split].clone()
+        size = self.split // self.gwc.groups
+        own = []
+        for group, rows in enumerate(torch.arange(len(kernel)).chunk(self.gwc.groups)):
+            columns = slice(group * size, (group + 1) * size)
+            own.append(kernel[rows, columns])
+            pointwise[rows, columns] = 0
+        self.gwc.weight.copy_(torch.cat(own))
+        self.pwc.weight.copy_(pointwise[:, :, None, None])
+        self.pw.weight.copy_(taps[:, self.split :, None, None])
+        if self.pw.bias is not None:
+            self.pw.bias.zero_()
+        self._inherit_norms(conv, bn)
+
+    def _inherit_norms(self, conv: nn.Conv2d, bn: nn.BatchNorm2d | None) -> None:
+        """Set the BatchNorms so that at equal gates the branches add up to the plain convolution's output.
+
+        The mean and the variance of that output are divided between the branches by their kernels' energies.
+        """
+        norm = output_norm(conv, bn)
+        energy = conv.weight.square().sum((2, 3))
+        part, total = energy[:, : self.split].sum(1), energy.sum(1)
+        share = torch.where(total > 0, part / total, 0.5)
+        one, zero = torch.ones_like(share), torch.zeros_like(share)
+        weight, bias = (norm.weight, norm.bias) if self.bn is None else (one, zero)
+        for branch, of in ((self.bn_r, share), (self.bn_u, 1 - share)):
+            OutputNorm(norm.mean * of, norm.variance * of, 2 * of.sqrt() * weight, bias).write(
+                branch
+            )
+        if self.bn is not None:
+            OutputNorm(zero, one, norm.weight, norm.bias).write(self.bn)
+
+    def deploy(self) -> nn.Module:
+        """Give the form with every BatchNorm folded, the host's too, and a sigmoid for the softmax."""
+        return SPConvDeployed(self).eval()
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(N, Cin, H, W)` to `(N, Cout, H', W')`."""
+        r, u = x[:, : self.split], x[:, self.split :]
+        yr = self.bn_r(self.gwc(r) + self.pwc(self.pool(r)))
+        yu = self.bn_u(self.pw(self.pool(u)))
+        # A softmax over two is a sigmoid of the difference.
+        gate = torch.sigmoid(yr.mean((2, 3), keepdim=True) - yu.mean((2, 3), keepdim=True))
+        y = torch.lerp(yu, yr, gate)
+        out: Tensor = self.act(y if self.bn is None else self.bn(y))
+        return out
+
+
+class SPConvDeployed(nn.Module):
+    """An SPConv operator for inference: three biased convolutions and a gate.
+
+    The gates sum to one, so the host's BatchNorm folds into both branches; the gate's argument is divided by its scale.
+    The mean of a 1x1 convolution is the 1x1 convolution of the mean.
+
+    Args:
+        operator: The trained operator, left untouched.
+    """
+
+    def __init__(self, operator: SPConv) -> None:
+        super().__init__()
+        self.split = operator.split
+        self.pwc = fold(operator.pwc, operator.bn_r, operator.bn)
+        self.pw = fold(operator.pw, operator.bn_u, operator.bn)
+        self.gwc = fold(operator.gwc, operator.bn_r, operator.bn)
+        self.gwc.bias = None  # the same shift as in pwc's bias, needed once
+        self.pool = copy.deepcopy(operator.pool)
+        self.act = copy.deepcopy(operator.act)
+        self.gate_scale: Tensor | None
+        self.register_buffer("gate_scale", _gate_scale(operator.bn))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(N, Cin, H, W)` to `(N, Cout, H', W')`."""
+        r, u = x[:, : self.split], self.pool(x[:, self.split :])
+        yr = self.gwc(r) + self.pwc(self.pool(r))
+        difference = yr.mean((2, 3), keepdim=True) - self.pw(u.mean((2, 3), keepdim=True))
+        if self.gate_scale is not None:
+            difference = difference / self.gate_scale
+        out: Tensor = self.act(torch.lerp(self.pw(u), yr, torch.sigmoid(difference)))
+        return out
+
+
+def _gate_scale(bn: nn.BatchNorm2d | None) -> Tensor | None:
+    """Give what the folded branches' difference is divided by, `(1, Cout, 1, 1)`; one where both branches are equal."""
+    if bn is None:
+        return None
+    factor = scale(bn)
+    return torch.where(factor.abs() < _ZERO_SCALE, 1.0, factor).view(1, -1, 1, 1)

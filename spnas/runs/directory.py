@@ -1,0 +1,129 @@
+"""The folder a run keeps everything in."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from spnas.errors import RunError
+
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """A run's folder and the paths of what is in it.
+
+    Attributes:
+        path: The folder.
+    """
+
+    path: Path
+
+    @classmethod
+    def create(cls, root: Path, name: str) -> RunDirectory:
+        """Make a new run's folder, and the folders inside it.
+
+        Args:
+            root: Folder of runs, made where it is missing.
+            name: The run's name: letters, digits, dots, underscores and hyphens, no dot first.
+
+        Raises:
+            RunError: The name cannot be used, a run of that name exists, or the folder cannot be made.
+        """
+        if not _NAME.fullmatch(name):
+            raise RunError(
+                f"run name {name!r}: expected letters, digits, '.', '_' and '-' only, not starting with '.'"
+            )
+        run = cls(Path(root) / name)
+        try:
+            run.path.parent.mkdir(parents=True, exist_ok=True)
+            run.path.mkdir()
+            run.pareto_dir.mkdir()
+            run.weights_dir.mkdir()
+        except FileExistsError:
+            raise RunError(
+                f"run {run.path} exists: go on with it by `spnas search --resume {run.path}`, "
+                "or give another --name"
+            ) from None
+        except OSError as error:
+            raise RunError(f"run {run.path} cannot be made: {error.strerror}") from None
+        return run
+
+    @classmethod
+    def open(cls, path: Path | str) -> RunDirectory:
+        """Take an existing run's folder.
+
+        Raises:
+            RunError: There is no such folder, or it holds no run.
+        """
+        run = cls(Path(path))
+        if not run.path.is_dir():
+            raise RunError(f"run {run.path}: no such folder")
+        if not run.config.is_file() and not run.trials.is_file():
+            raise RunError(
+                f"{run.path} is not a run directory: expected config.yaml and trials.csv in it, as `spnas search` "
+                "writes them"
+            )
+        return run
+
+    @property
+    def name(self) -> str:
+        """The run's name, that of its folder."""
+        return self.path.resolve().name
+
+    @property
+    def config(self) -> Path:
+        """Every option of the search, resolved."""
+        return self.path / "config.yaml"
+
+    @property
+    def space(self) -> Path:
+        """The search space as it was when the run began."""
+        return self.path / "space.yaml"
+
+    @property
+    def environment(self) -> Path:
+        """Machine, device, versions and git revision."""
+        return self.path / "environment.json"
+
+    @property
+    def study(self) -> Path:
+        """The Optuna study in SQLite: the only truth, from which the tables are derived."""
+        return self.path / "study.db"
+
+    @property
+    def trials(self) -> Path:
+        """Every ended trial, one a row."""
+        return self.path / "trials.csv"
+
+    @property
+    def pareto_csv(self) -> Path:
+        """The Pareto front, one model a row, sorted by latency."""
+        return self.path / "pareto.csv"
+
+    @property
+    def pareto_dir(self) -> Path:
+        """The Pareto front's models, one yaml each."""
+        return self.path / "pareto"
+
+    @property
+    def plot(self) -> Path:
+        """The picture of trials and front."""
+        return self.path / "pareto.png"
+
+    @property
+    def weights_dir(self) -> Path:
+        """Weights, the trained base network's first of all."""
+        return self.path / "weights"
+
+    @property
+    def base_weights(self) -> Path:
+        """The trained base network's tensors, which every trial starts from."""
+        return self.weights_dir / "base.pt"
+
+    @property
+    def log(self) -> Path:
+        """What the search said."""
+        return self.path / "log.txt"

@@ -1,0 +1,135 @@
+"""What a search may spend, and what it has spent."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from spnas.errors import BudgetError
+
+Unit = Literal["gpu", "cpu", "wall", "trials"]
+
+_SECONDS = {"s": 1.0, "min": 60.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_TIME = re.compile(r"(?P<amount>\d+(?:\.\d+)?)(?:(?P<unit>gpu|cpu)-)?(?P<scale>s|min|m|h|d)")
+_TRIALS = re.compile(r"(?P<amount>\d+)trials?")
+_FORMS = (
+    "8gpu-h (GPUs reserved x hours), 30cpu-min (cores reserved x minutes), 45m (wall) or 200trials"
+)
+
+
+@dataclass(frozen=True)
+class Budget:
+    """An amount of device time, wall time or trials.
+
+    Attributes:
+        text: As the user wrote it.
+        unit: `gpu` or `cpu` (devices reserved x seconds), `wall` (seconds) or `trials`.
+        amount: Seconds, or a number of trials.
+
+    Examples:
+        >>> Budget.parse("8gpu-h")
+        Budget(text='8gpu-h', unit='gpu', amount=28800.0)
+        >>> Budget.parse("200trials").amount
+        200.0
+    """
+
+    text: str
+    unit: Unit
+    amount: float
+
+    @classmethod
+    def parse(cls, text: str) -> Budget:
+        """Read a budget.
+
+        Raises:
+            BudgetError: The text has none of the four forms, or nothing could be done with it.
+        """
+        stripped = text.strip().lower()
+        if match := _TRIALS.fullmatch(stripped):
+            unit: Unit = "trials"
+            amount = float(match["amount"])
+        elif match := _TIME.fullmatch(stripped):
+            unit = {"gpu": "gpu", "cpu": "cpu"}.get(match["unit"] or "", "wall")  # type: ignore[assignment]
+            amount = float(match["amount"]) * _SECONDS[match["scale"]]
+        else:
+            raise BudgetError(f"budget {text!r} cannot be read, expected a form such as {_FORMS}")
+        if amount <= 0:
+            raise BudgetError(f"budget {text!r} is nothing, expected more than zero")
+        return cls(stripped, unit, amount)
+
+    def wall_seconds(self, devices: float) -> float | None:
+        """Give the wall seconds it lasts with that many devices reserved; None for a number of trials."""
+        if self.unit == "trials":
+            return None
+        return self.amount if self.unit == "wall" else self.amount / devices
+
+
+class Ledger:
+    """Counts what a run spends: devices reserved times wall seconds, over all its sittings.
+
+    The run reserves all its devices from start to end, so every phase, every failed and every
+    stopped trial is in it without being added up.
+
+    Args:
+        budget: What may be spent.
+        devices: GPUs or cores that the run reserves.
+        spent: Device-seconds that earlier sittings spent.
+        clock: Seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        budget: Budget,
+        devices: float,
+        spent: float = 0.0,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.budget = budget
+        self.devices = devices
+        self._before = spent
+        self._clock = clock
+        self._start = clock()
+        self._longest = 0.0
+
+    @property
+    def spent(self) -> float:
+        """Device-seconds spent so far, earlier sittings included."""
+        return self._before + (self._clock() - self._start) * self.devices
+
+    def seconds_left(self) -> float | None:
+        """Wall seconds that are left; None where the budget is a number of trials."""
+        total = self.budget.wall_seconds(self.devices)
+        return None if total is None else total - self.spent / self.devices
+
+    def note_trial(self, wall_seconds: float) -> None:
+        """Learn how long a trial takes, wall seconds, to know which ones can still end in time."""
+        self._longest = max(self._longest, wall_seconds)
+
+    def may_start(self, trials: int) -> bool:
+        """Whether another trial can be started and ended within the budget.
+
+        Args:
+            trials: Trials started so far, not counting those that failed and are tried again.
+        """
+        left = self.seconds_left()
+        if left is None:
+            return trials < self.budget.amount
+        return left > self._longest
+
+    def exhausted(self) -> bool:
+        """Whether all of it is spent, so that running trials end at their next rung."""
+        left = self.seconds_left()
+        return left is not None and left <= 0
+
+    def describe(self) -> str:
+        """Tell what is spent of what, in the budget's own unit."""
+        if self.budget.unit == "trials":
+            return f"{self.spent:.0f} device-s"
+        wall = self.budget.unit == "wall"
+        spent = self.spent / self.devices if wall else self.spent
+        scale, name = (3600.0, "h") if self.budget.amount >= 7200 else (60.0, "min")
+        prefix = "" if wall else f"{self.budget.unit}-"
+        return f"{spent / scale:.1f} of {self.budget.amount / scale:g} {prefix}{name}"

@@ -1,0 +1,134 @@
+"""The options of a search: command line over `--config` file over defaults, checked all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from spnas.errors import ConfigError
+
+Positive = Annotated[int, Field(gt=0)]
+
+
+class SearchConfig(BaseModel):
+    """Everything that decides a search; written to the run's config.yaml.
+
+    Attributes:
+        space: Name of a shipped search space, or a path to a yaml.
+        data: Ultralytics data.yaml, or an ImageFolder; None for the embedded default set.
+        budget: `8gpu-h`, `30cpu-min`, `45m` or `200trials`.
+        device: Where trials train and latency is measured: `auto`, `cpu`, `cuda`, `mps`.
+        imgsz: Image size, pixels; None for the data set's or the network's own.
+        seed: Of everything random.
+        name: The run's name; None for the space's name and the time.
+        results: Folder for runs.
+        weights: Weights of the trained base; None trains it first, within the budget.
+        cpus: Cores to reserve; None for all that this process may use.
+        gpus: GPUs to reserve, on a CUDA device; None for all.
+        gpus_per_trial: GPUs a trial takes on a CUDA device; less than 1 shares one.
+        cpus_per_trial: Cores a trial takes, and torch threads of its training.
+        batch: Images a training step.
+        epochs: Epochs of the proxy training; rungs lie below it.
+        rungs: Epochs at which trials are compared and the worse ones stopped; empty stops none.
+        lr: Peak learning rate of the proxy training.
+        base_epochs: Epochs of the base network's training.
+        runtime: What latency is measured in, `onnxruntime` or `torch`; None for the device's default.
+        max_latency_ratio: Latency over the base's above which a candidate is infeasible and not trained.
+        latency_batch: Images in a forward that latency is measured with; None for the network's own, mostly 1.
+        trial_timeout_s: Seconds after which a trial is given up as hanging.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    space: str
+    budget: str
+    data: str | None = None
+    device: str = "auto"
+    imgsz: Positive | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+    name: str | None = None
+    results: str = "results"
+    weights: str | None = None
+    cpus: Positive | None = None
+    gpus: Positive | None = None
+    gpus_per_trial: Annotated[float, Field(gt=0)] = 1.0
+    cpus_per_trial: Positive = 1
+    batch: Positive | None = None
+    epochs: Positive | None = None
+    rungs: tuple[Positive, ...] | None = None
+    lr: Annotated[float, Field(gt=0)] | None = None
+    base_epochs: Positive | None = None
+    runtime: str | None = None
+    max_latency_ratio: Annotated[float, Field(ge=1)] = 1.0
+    latency_batch: Positive | None = None
+    trial_timeout_s: Annotated[float, Field(gt=0)] = 3600.0
+
+    def run_name(self) -> str:
+        """Give the run's name, made from the space and the time where none was given."""
+        stamp = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
+        return self.name or f"{Path(self.space).stem}-{stamp}"
+
+
+def make_config(options: Mapping[str, Any], file: Path | None = None) -> SearchConfig:
+    """Put options together: those given on the command line win over the file's.
+
+    Args:
+        options: Option names to values; None counts as not given.
+        file: A yaml with option names to values.
+
+    Raises:
+        ConfigError: One line for every option that is unknown, missing or of the wrong kind.
+    """
+    given = {name: value for name, value in options.items() if value is not None}
+    values = {**(_read(file) if file else {}), **given}
+    try:
+        return SearchConfig(**values)
+    except ValidationError as error:
+        raise ConfigError([_problem(e, given, file) for e in error.errors()]) from None
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{file}: not a yaml file: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
+        raise ConfigError(f"{file}: expected option names with values, got {content!r}")
+    return content
+
+
+def _problem(error: Any, given: Mapping[str, Any], file: Path | None) -> str:
+    key = ".".join(str(part) for part in error["loc"])
+    where = f"--{key.replace('_', '-')}" if key in given or file is None else f"{file}: {key}"
+    if error["type"] == "extra_forbidden":
+        return f"{where}: unknown option, allowed: {', '.join(SearchConfig.model_fields)}"
+    if error["type"] == "missing":
+        return f"{where}: is required"
+    return f"{where}: {error['msg'].lower()}, got {error['input']!r}"
+
+
+def write_config(config: SearchConfig, extra: Mapping[str, Any]) -> str:
+    """Give the text of config.yaml: the options, and under `resolved` what the defaults came to."""
+    content = {**config.model_dump(mode="json"), "resolved": dict(extra)}
+    return yaml.safe_dump(content, sort_keys=False)
+
+
+def read_config(file: Path) -> tuple[SearchConfig, dict[str, Any]]:
+    """Read a run's config.yaml back: the options and what they resolved to.
+
+    Raises:
+        ConfigError: The file is damaged.
+    """
+    content = _read(file)
+    resolved = content.pop("resolved", None)
+    try:
+        return SearchConfig(**content), dict(resolved or {})
+    except ValidationError as error:
+        raise ConfigError([_problem(e, {}, file) for e in error.errors()]) from None

@@ -1,0 +1,214 @@
+"""Decides what a run does next: proposes trials within the budget, judges rungs, keeps records and files.
+
+Pure of Ray, so that its rules are tested directly; `runner.py` connects it to Ray Tune.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+
+from spnas.runs import RunDirectory, TrialRecord, front_records, hypervolume, write_trials
+from spnas.runs.records import State
+from spnas.search.budget import Ledger
+from spnas.search.objective import Evaluation
+from spnas.search.scheduler import RungRule
+from spnas.search.study import Proposal, SearchStudy
+
+logger = logging.getLogger("spnas")
+
+_WORST_RATIO = 1.25
+_SPENT = "spent_device_s"
+
+
+def now() -> str:
+    """Give the time as trials.csv holds it: ISO 8601, UTC, whole seconds."""
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")
+
+
+@dataclass
+class RunningTrial:
+    """A trial under way.
+
+    Attributes:
+        proposal: What is evaluated.
+        started: ISO 8601, UTC.
+        spent_before: The ledger's device-seconds when it started.
+        evaluation: What it last reported.
+        stopped: Why it was stopped, None while it goes on.
+    """
+
+    proposal: Proposal
+    started: str
+    clock: float
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    stopped: str | None = None
+
+
+class Coordinator:
+    """Keeps a run's trials: which to start, which to stop, what is known of each.
+
+    Args:
+        run: Where results go.
+        study: The persistent study.
+        ledger: The budget.
+        rule: The rung rule.
+        score_columns: The task's columns, the accuracy to maximize first.
+        sites: Names of all searchable sites, a CSV column each.
+        slots: Trials that run at the same time.
+        devices_per_trial: Devices, in the budget's unit, that a trial occupies.
+        clock: Wall seconds, monotonic.
+        max_latency_ratio: Latency over the base's above which a trial is infeasible.
+    """
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        study: SearchStudy,
+        ledger: Ledger,
+        rule: RungRule,
+        *,
+        score_columns: tuple[str, ...],
+        sites: tuple[str, ...],
+        slots: int,
+        devices_per_trial: float,
+        clock: Callable[[], float],
+        max_latency_ratio: float = math.inf,
+    ) -> None:
+        self.run, self.study, self.ledger, self.rule = run, study, ledger, rule
+        self.metric, self.score_columns, self.sites = score_columns[0], score_columns, sites
+        self.slots, self._devices_per_trial, self._clock = slots, devices_per_trial, clock
+        self._max_ratio = max_latency_ratio
+        self.running: dict[str, RunningTrial] = {}
+        self.finished: str | None = None
+        for trial, epochs, accuracy, latency in study.rungs():
+            rule.add(trial, epochs, accuracy, latency)
+        for record in self.records:
+            if record.state == "complete":  # one that hung says nothing of the next
+                ledger.note_trial((record.device_s or 0.0) / devices_per_trial)
+
+    @property
+    def records(self) -> list[TrialRecord]:
+        """The records of all ended trials, in order of completion."""
+        return self.study.records
+
+    def start(self, key: str) -> Proposal | None:
+        """Give the next trial; None where all slots are taken or, with `finished` set, where there is no next one."""
+        if len(self.running) >= self.slots or self.finished:
+            return None
+        if not self.ledger.may_start(len(self.records) + len(self.running)):
+            self.finished = f"the budget is spent: {self.ledger.describe()}"
+            return None
+        proposal = self.study.propose()
+        if proposal is None:
+            self.finished = "every architecture of the space has been evaluated"
+            return None
+        self.running[key] = RunningTrial(proposal, now(), self._clock())
+        return proposal
+
+    def goes_on(self, key: str, evaluation: Evaluation) -> bool:
+        """Note what a trial has at a rung and decide whether it goes on. The base network always does."""
+        trial = self.running[key]
+        trial.evaluation = evaluation
+        accuracy, latency = evaluation.scores[self.metric], evaluation.latency_ms
+        if latency is None:
+            return True
+        self.study.note_rung(trial.proposal, evaluation.epochs, accuracy, latency)
+        promoted = self.rule.goes_on(trial.proposal.trial, evaluation.epochs, accuracy, latency)
+        if self.ledger.exhausted():
+            trial.stopped = f"budget: spent at epoch {evaluation.epochs}"
+        elif not promoted and not trial.proposal.architecture.is_base:
+            trial.stopped = f"rung: not promoted at epoch {evaluation.epochs}"
+        return trial.stopped is None
+
+    def end(self, key: str, evaluation: Evaluation | None, error: str | None) -> TrialRecord:
+        """Keep an ended trial.
+
+        Args:
+            key: The trial's key in Ray.
+            evaluation: What it ended with; None where only the last rung is known.
+            error: Why it failed, None where it did not.
+        """
+        trial = self.running.pop(key)
+        known = evaluation or trial.evaluation
+        state, reason = self._judge(trial, known, error)
+        seconds = self._clock() - trial.clock
+        record = TrialRecord(
+            trial=trial.proposal.trial,
+            state=state,
+            architecture=trial.proposal.architecture,
+            origin=trial.proposal.origin,
+            device_s=seconds * self._devices_per_trial,
+            started=trial.started,
+            finished=now(),
+            error=reason,
+            **vars(known),
+        )
+        self.study.record(trial.proposal, record)
+        if state == "complete":
+            self.ledger.note_trial(seconds)
+        self.save()
+        logger.info("%s", self.describe(record))
+        return record
+
+    def _judge(
+        self, trial: RunningTrial, known: Evaluation, error: str | None
+    ) -> tuple[State, str | None]:
+        """Say in which state a trial ended, and why where it is not complete."""
+        if error:
+            return "failed", error
+        if trial.stopped:
+            return "stopped", trial.stopped
+        ratio = known.latency_ratio
+        if ratio is not None and ratio > self._max_ratio:
+            return "infeasible", f"latency: {ratio:.3f} of the base, more than {self._max_ratio:g}"
+        accuracy = known.scores.get(self.metric)
+        if accuracy is None or math.isnan(accuracy):
+            return "failed", f"no {self.metric} was reported"
+        return "complete", None
+
+    def save(self) -> None:
+        """Write trials.csv and what is spent."""
+        self.study.set(_SPENT, self.ledger.spent)
+        write_trials(self.run.trials, self.records, self.score_columns, self.sites)
+
+    def heartbeat(self) -> None:
+        """Keep what is spent, so that a killed run is charged up to its last moment."""
+        self.study.set(_SPENT, self.ledger.spent)
+
+    @property
+    def front(self) -> list[TrialRecord]:
+        """The Pareto front of the complete trials, sorted by latency."""
+        return front_records(self.records, self.metric)
+
+    def hypervolume(self) -> float:
+        """Area that the front dominates, accuracy times latency ratio, up to 1.25 times the base's latency."""
+        front = self.front
+        accuracy = [record.scores[self.metric] for record in front]
+        ratio = [record.latency_ratio for record in front]
+        return hypervolume(accuracy, ratio, (0.0, _WORST_RATIO))
+
+    def describe(self, record: TrialRecord) -> str:
+        """Tell of an ended trial in one line."""
+        accuracy = record.scores.get(self.metric)
+        parts = [
+            f"trial {record.trial} {record.state}",
+            f"{record.origin} {record.architecture.id}",
+        ]
+        if accuracy is not None:
+            parts.append(f"{self.metric} {accuracy:.4f}")
+        if record.latency_ms is not None:
+            parts.append(f"latency {record.latency_ms:.2f} ms")
+        if record.latency_ratio is not None:
+            parts.append(f"{record.latency_ratio:.3f} of the base")
+        if record.error:
+            parts.append(record.error)
+        return " | ".join([*parts, self.ledger.describe()])
+
+
+def spent_so_far(study: SearchStudy) -> float:
+    """Give the device-seconds that earlier sittings of a run spent."""
+    return float(study.get(_SPENT) or 0.0)

@@ -1,0 +1,65 @@
+"""What a run was made with: machine, versions, git revision."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+import spnas
+
+_PACKAGES = (
+    "torch",
+    "torchvision",
+    "ultralytics",
+    "ultralytics-thop",
+    "optuna",
+    "ray",
+    "numpy",
+    "pandas",
+)
+
+
+def describe_environment(device: torch.device) -> dict[str, Any]:
+    """Give the machine, the versions and the device, as environment.json holds them."""
+    cuda = device.type == "cuda"
+    return {
+        "spnas": spnas.__version__,
+        "git_revision": git_revision(),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "cpu": _cpu_name(),
+        "cores": len(os.sched_getaffinity(0))
+        if hasattr(os, "sched_getaffinity")
+        else os.cpu_count(),
+        "device": torch.cuda.get_device_name(device) if cuda else str(device),
+        "cuda": torch.version.cuda if cuda else None,
+        "versions": {name: metadata.version(name) for name in _PACKAGES},
+    }
+
+
+def git_revision() -> str | None:
+    """Give the revision of the checkout that spnas runs from; None where it is installed from a wheel."""
+    folder = Path(spnas.__file__).parent
+    if not (folder.parent / ".git").exists():
+        return None
+    command = ["git", "-C", str(folder), "rev-parse", "HEAD"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=10)
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return result.stdout.strip()
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

@@ -1,0 +1,220 @@
+"""What a search is going to do: the options resolved against the space, the data and the machine, and checked."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from spnas.device import resolve_device
+from spnas.errors import BudgetError, ConfigError
+from spnas.latency import default_runtime, runtime_names
+from spnas.networks import Network, load_base_weights
+from spnas.search.budget import Budget
+from spnas.search.config import SearchConfig
+from spnas.search.objective import TrialSettings
+from spnas.spaces import SearchSpace, load_space
+from spnas.tasks import DataInfo, check_data
+from spnas.training import Schedule, base_schedule, proxy_schedule
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A search, resolved.
+
+    Attributes:
+        config: The options as given.
+        space: The search space.
+        info: The data set.
+        device: Where trials train and are measured.
+        imgsz: Image size, pixels.
+        cpus: Cores reserved.
+        gpus: GPUs reserved.
+        slots: Trials at the same time.
+        devices: What the budget counts: GPUs, or cores.
+        devices_per_trial: What a trial occupies of them.
+        schedule: The proxy training.
+        base_schedule: The base network's training.
+    """
+
+    config: SearchConfig
+    space: SearchSpace
+    info: DataInfo
+    device: torch.device
+    imgsz: int
+    cpus: int
+    gpus: int
+    slots: int
+    devices: float
+    devices_per_trial: float
+    schedule: Schedule
+    base_schedule: Schedule
+
+    @property
+    def network(self) -> Network:
+        """The base network."""
+        return self.space.network
+
+    @property
+    def latency_batch(self) -> int:
+        """Images in a forward that latency is measured with."""
+        return self.config.latency_batch or self.network.latency_batch
+
+    @property
+    def runtime(self) -> str:
+        """What latency is measured in."""
+        return self.config.runtime or default_runtime(self.device)
+
+    @property
+    def resources(self) -> dict[str, float]:
+        """What Ray reserves for a trial."""
+        gpus = self.config.gpus_per_trial if self.gpus else 0.0
+        return {"cpu": float(self.config.cpus_per_trial), "gpu": gpus}
+
+    def settings(
+        self, weights: Path, threads: int | None = None, base_latency_ms: float | None = None
+    ) -> TrialSettings:
+        """Give what every trial shares."""
+        return TrialSettings(
+            network=self.network.name,
+            kind=self.network.kind,
+            data=self.config.data,
+            num_classes=self.info.num_classes,
+            imgsz=self.imgsz,
+            device=str(self.device),
+            threads=threads or self.config.cpus_per_trial,
+            seed=self.config.seed,
+            weights=str(weights.resolve()),
+            schedule=self.schedule,
+            latency_batch=self.latency_batch,
+            runtime=self.runtime,
+            max_latency_ratio=self.config.max_latency_ratio,
+            base_latency_ms=base_latency_ms,
+        )
+
+    def resolved(self) -> dict[str, Any]:
+        """Give what the defaults came to, for config.yaml."""
+        return {
+            "base": self.network.name,
+            "task": self.network.kind,
+            "num_classes": self.info.num_classes,
+            "device": str(self.device),
+            "imgsz": self.imgsz,
+            "cpus": self.cpus,
+            "gpus": self.gpus,
+            "slots": self.slots,
+            "epochs": self.schedule.epochs,
+            "rungs": list(self.schedule.rungs),
+            "batch": self.schedule.batch_size,
+            "lr": self.schedule.lr,
+            "base_epochs": self.base_schedule.epochs,
+            "latency_batch": self.latency_batch,
+            "runtime": self.runtime,
+        }
+
+    def describe(self) -> str:
+        """Tell in one line what is going to happen."""
+        share = f"{self.config.gpus_per_trial:g} GPU" if self.gpus else "no GPU"
+        return (
+            f"{self.space.name} on {self.info.train_images} training and {self.info.val_images} validation images, "
+            f"{self.imgsz} px, {self.device}, {self.slots} trials at a time "
+            f"({self.config.cpus_per_trial} cores and {share} each), {self.schedule.epochs} epochs a trial, "
+            f"rungs {list(self.schedule.rungs)}, budget {self.config.budget}"
+        )
+
+
+def make_plan(config: SearchConfig) -> Plan:
+    """Resolve a search's options and check all that can be checked before any training.
+
+    Raises:
+        InputError: The budget, the space, the data, the device, the weights or the options cannot be used.
+    """
+    budget = Budget.parse(config.budget)
+    device = resolve_device(config.device)
+    if config.runtime is not None and config.runtime not in runtime_names():
+        known = ", ".join(runtime_names())
+        raise ConfigError(f"runtime: expected one of {known}, got {config.runtime!r}")
+    space = load_space(config.space)
+    kind = space.network.kind
+    info = check_data(kind, config.data)
+    _check_weights(config, space, info.num_classes)
+    imgsz = config.imgsz or info.imgsz or space.network.default_imgsz
+    if imgsz % space.network.imgsz_multiple:
+        multiple = space.network.imgsz_multiple
+        raise ConfigError(
+            f"--imgsz: expected a multiple of {multiple} for {space.base}, got {imgsz}"
+        )
+    cpus, gpus, slots = _reserve(config, device)
+    if budget.unit == "gpu" and not gpus:
+        raise BudgetError(
+            f"budget {config.budget!r} counts GPUs but the device is {device}, "
+            "expected for example 30cpu-min, 45m or 200trials"
+        )
+    counts_gpus = gpus > 0 and budget.unit != "cpu"
+    return Plan(
+        config=config,
+        space=space,
+        info=info,
+        device=device,
+        imgsz=imgsz,
+        cpus=cpus,
+        gpus=gpus,
+        slots=slots,
+        devices=float(gpus if counts_gpus else cpus),
+        devices_per_trial=config.gpus_per_trial if counts_gpus else float(config.cpus_per_trial),
+        schedule=_proxy(config, kind),
+        base_schedule=_base(config, kind),
+    )
+
+
+def _reserve(config: SearchConfig, device: torch.device) -> tuple[int, int, int]:
+    """Give cores and GPUs to reserve and the trials that run at a time."""
+    usable = (
+        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    )
+    cpus = config.cpus or usable
+    if config.cpus_per_trial > cpus:
+        raise ConfigError(
+            f"cpus_per_trial: expected at most the {cpus} reserved, got {config.cpus_per_trial}"
+        )
+    if device.type != "cuda":
+        slots = cpus // config.cpus_per_trial if device.type == "cpu" else 1
+        return cpus, 0, slots
+    there = torch.cuda.device_count()
+    gpus = config.gpus or there
+    if gpus > there:
+        raise ConfigError(f"gpus: expected at most the {there} of this machine, got {gpus}")
+    if config.gpus_per_trial > gpus:
+        raise ConfigError(
+            f"gpus_per_trial: expected at most the {gpus} reserved, got {config.gpus_per_trial:g}"
+        )
+    slots = int(gpus / config.gpus_per_trial)
+    return max(cpus, slots * config.cpus_per_trial), gpus, slots
+
+
+def _check_weights(config: SearchConfig, space: SearchSpace, num_classes: int) -> None:
+    if config.weights is not None:
+        load_base_weights(space.network.build(num_classes), config.weights)
+
+
+def _proxy(config: SearchConfig, kind: str) -> Schedule:
+    default = proxy_schedule(kind)
+    schedule = replace(
+        default,
+        epochs=config.epochs or default.epochs,
+        rungs=(),
+        batch_size=config.batch or default.batch_size,
+        lr=config.lr or default.lr,
+    )
+    rungs = default.rungs if config.rungs is None else config.rungs
+    if config.rungs is not None and any(rung >= schedule.epochs for rung in rungs):
+        raise ConfigError(f"rungs: expected epochs below {schedule.epochs}, got {list(rungs)}")
+    return replace(schedule, rungs=tuple(sorted({r for r in rungs if r < schedule.epochs})))
+
+
+def _base(config: SearchConfig, kind: str) -> Schedule:
+    schedule = base_schedule(kind)
+    return replace(schedule, epochs=config.base_epochs) if config.base_epochs else schedule

@@ -1,0 +1,85 @@
+"""What a user sees of a running search: a live table in a terminal, a plain log elsewhere."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+
+from rich.console import Console, Group
+from rich.live import Live
+from rich.text import Text
+
+from spnas.runs import front_rows, front_table
+from spnas.search.coordinator import Coordinator
+
+_REFRESH_S = 0.5
+_HEARTBEAT_S = 5.0
+_FRONT_ROWS = 15
+
+
+class Progress:
+    """Shows a coordinator's trials, budget, front and hypervolume; a context manager around the trials.
+
+    Args:
+        coordinator: Whose run to show.
+        console: Where to; nothing is drawn where it is no terminal (the log says it all).
+    """
+
+    def __init__(self, coordinator: Coordinator, console: Console) -> None:
+        self._coordinator = coordinator
+        self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
+        self._drawn = self._beaten = 0.0
+
+    def __enter__(self) -> Progress:
+        """Start drawing."""
+        if self._live:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Draw the last state and leave it standing."""
+        if self._live:
+            self._live.update(render(self._coordinator), refresh=True)
+            self._live.stop()
+
+    def tick(self) -> None:
+        """Draw and keep what is spent, at most a few times a second; called from Ray's loop."""
+        moment = time.monotonic()
+        if moment - self._beaten >= _HEARTBEAT_S:
+            self._beaten = moment
+            self._coordinator.heartbeat()
+        if self._live and moment - self._drawn >= _REFRESH_S:
+            self._drawn = moment
+            self._live.update(render(self._coordinator), refresh=True)
+
+
+def render(coordinator: Coordinator) -> Group:
+    """Draw the state of a run: a line of figures, the front, the running trials."""
+    states = [record.state for record in coordinator.records]
+    counts = ", ".join(
+        f"{states.count(state)} {state}"
+        for state in ("complete", "stopped", "failed", "infeasible")
+        if state in states
+    )
+    left = coordinator.ledger.seconds_left()
+    figures = [
+        f"budget {coordinator.ledger.describe()}",
+        f"left {_clock(left)}" if left is not None else "",
+        f"trials {counts or 'none yet'}",
+        f"running {len(coordinator.running)}",
+        f"hypervolume {coordinator.hypervolume():.4f}",
+    ]
+    line = Text(" | ".join(part for part in figures if part))
+    rows = front_rows(coordinator.records, coordinator.metric)
+    return Group(line, front_table(rows[:_FRONT_ROWS], coordinator.metric))
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(int(max(0.0, seconds)), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

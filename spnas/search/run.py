@@ -1,0 +1,171 @@
+"""A search from start to end: prepare, base, trials, front. And going on with one."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.logging import RichHandler
+
+from spnas.runs import RunDirectory, write_text_atomic
+from spnas.search.budget import Budget, Ledger
+from spnas.search.config import SearchConfig, read_config, write_config
+from spnas.search.coordinator import Coordinator, spent_so_far
+from spnas.search.emit import write_results
+from spnas.search.environment import describe_environment
+from spnas.search.plan import Plan, make_plan
+from spnas.search.progress import Progress
+from spnas.search.scheduler import RungRule
+from spnas.search.seeds import seed_architectures
+from spnas.search.study import SearchStudy
+
+logger = logging.getLogger("spnas")
+
+
+def search(config: SearchConfig, console: Console) -> RunDirectory:
+    """Check everything, make the run directory, search, write the front.
+
+    Args:
+        config: The options.
+        console: Where progress is shown.
+
+    Returns:
+        The run directory. Its front is empty where the budget ended before any trial was complete.
+
+    Raises:
+        InputError: Something the user gave cannot be used; nothing was written then.
+    """
+    plan = make_plan(_absolute(config))
+    run = RunDirectory.create(Path(config.results), config.run_name())
+    write_text_atomic(run.space, plan.space.text)
+    write_text_atomic(run.config, write_config(plan.config, plan.resolved()))
+    environment = describe_environment(plan.device)
+    write_text_atomic(run.environment, json.dumps(environment, indent=2) + "\n")
+    return _search(run, plan, console)
+
+
+def resume(path: Path, budget: str | None, console: Console) -> RunDirectory:
+    """Go on with a run: completed trials are kept, those under way are run again once.
+
+    Args:
+        path: The run directory.
+        budget: A new budget that earlier spending counts towards; None for the run's own.
+        console: Where progress is shown.
+
+    Raises:
+        InputError: It is no run directory, or its data set or device is gone.
+    """
+    run = RunDirectory.open(path)
+    config, _ = read_config(run.config)
+    changes: dict[str, Any] = {"space": str(run.space)}
+    if budget is not None:
+        changes["budget"] = budget
+    return _search(run, make_plan(config.model_copy(update=changes)), console)
+
+
+def _absolute(config: SearchConfig) -> SearchConfig:
+    """Make the paths absolute, so that the run can be resumed from any folder."""
+    paths = {"data": config.data, "weights": config.weights}
+    return config.model_copy(
+        update={name: str(Path(path).resolve()) for name, path in paths.items() if path}
+    )
+
+
+def _search(run: RunDirectory, plan: Plan, console: Console) -> RunDirectory:
+    with _logging(run.log, console):
+        logger.info("run %s: %s", run.path, plan.describe())
+        study = SearchStudy(run.study, plan.space, plan.info.columns[0], plan.config.seed)
+        try:
+            budget = Budget.parse(plan.config.budget)
+            ledger = Ledger(budget, plan.devices, spent=spent_so_far(study))
+            coordinator = _run_phases(run, plan, study, ledger, console)
+            write_results(run, plan, coordinator)
+            reason = coordinator.finished or "interrupted: `spnas search --resume` goes on"
+            logger.info("ended: %s", reason)
+        finally:
+            study.close()
+    return run
+
+
+def _run_phases(
+    run: RunDirectory, plan: Plan, study: SearchStudy, ledger: Ledger, console: Console
+) -> Coordinator:
+    """Train the base where that is not done yet, then run trials."""
+    # Ray is imported when a search really starts, after everything the user gave has been checked.
+    from spnas.search.runner import ray_cluster, run_trials
+
+    with ray_cluster(plan.cpus, plan.gpus):
+        base = study.get("base") or _prepare_base(run, plan, study, ledger)
+        lost = study.recover()
+        if lost:
+            logger.info("resumed: %d trials that were under way are run again", lost)
+        coordinator = Coordinator(
+            run,
+            study,
+            ledger,
+            RungRule(plan.schedule.rungs),
+            score_columns=plan.info.columns,
+            sites=tuple(site.name for site in plan.space.sites),
+            slots=plan.slots,
+            devices_per_trial=plan.devices_per_trial,
+            clock=time.monotonic,
+            max_latency_ratio=plan.config.max_latency_ratio,
+        )
+        settings = plan.settings(run.base_weights, base_latency_ms=base["latency_ms"])
+        with Progress(coordinator, console) as progress:
+            run_trials(
+                coordinator, settings, plan.resources, plan.config.trial_timeout_s, progress.tick
+            )
+    return coordinator
+
+
+def _prepare_base(
+    run: RunDirectory, plan: Plan, study: SearchStudy, ledger: Ledger
+) -> dict[str, Any]:
+    """Train the base network or take the user's weights, measure its latency, and line up the first trials."""
+    from spnas.search.runner import run_base
+
+    weights = plan.config.weights
+    what = f"taken from {weights}" if weights else f"{plan.base_schedule.epochs} epochs"
+    logger.info("base network %s: %s", plan.network.name, what)
+    settings = plan.settings(run.base_weights, threads=plan.cpus)
+    base = run_base(settings, plan.base_schedule, weights, plan.cpus, min(plan.gpus, 1))
+    study.enqueue(seed_architectures(plan.space))
+    study.set("base", base)
+    scores = ", ".join(f"{name} {value:.4f}" for name, value in (base["scores"] or {}).items())
+    logger.info(
+        "base network: %slatency %.2f ms | %s",
+        f"{scores}, " if scores else "",
+        base["latency_ms"],
+        ledger.describe(),
+    )
+    return base
+
+
+@contextmanager
+def _logging(file: Path, console: Console) -> Iterator[None]:
+    """Write spnas' log to the run's file and, above a live table, to the console."""
+    to_file = logging.FileHandler(file, encoding="utf-8")
+    to_file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    to_console: logging.Handler
+    if console.is_terminal:
+        to_console = RichHandler(console=console, show_path=False, show_level=False, markup=False)
+    else:  # rich would break lines at 80 columns
+        to_console = logging.StreamHandler(console.file)
+        to_console.setFormatter(to_file.formatter)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    for handler in (to_file, to_console):
+        logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        for handler in (to_file, to_console):
+            logger.removeHandler(handler)
+            handler.close()

@@ -1,0 +1,256 @@
+"""The persistent Optuna study: the only truth about a run's trials. Nothing else imports Optuna.
+
+Every spnas trial is one Optuna trial with the record in its user attributes; trials.csv and the front are derived from
+them. Values are told for complete trials only, so that Optuna's own Pareto set never holds a stopped one.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import optuna
+from optuna.distributions import BaseDistribution, CategoricalDistribution
+from optuna.trial import TrialState
+from sqlalchemy import event
+
+from spnas.architecture import Architecture, Choice
+from spnas.errors import RunError
+from spnas.runs import TrialRecord
+from spnas.runs.records import Origin, State
+from spnas.spaces import SearchSpace
+
+_STUDY_NAME = "spnas"
+_ASKS_BEFORE_RANDOM = 20
+_OPTUNA_STATE: dict[State, TrialState] = {
+    "complete": TrialState.COMPLETE,
+    "stopped": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+    "infeasible": TrialState.PRUNED,  # the sampler learns from pruned trials, not from failed ones
+}
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """An architecture to evaluate.
+
+    Attributes:
+        trial: The trial's number, the base network being 0.
+        key: The study's own number of it.
+        architecture: What to evaluate.
+        origin: Where it came from.
+    """
+
+    trial: int
+    key: int
+    architecture: Architecture
+    origin: Origin
+
+
+def _open_storage(path: Path) -> optuna.storages.RDBStorage:
+    """Open SQLite in WAL mode: ten times less waiting for the disk a trial, and as safe against a killed process."""
+    storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
+
+    @event.listens_for(storage.engine, "connect")
+    def _pragmas(connection: Any, _record: Any) -> None:
+        connection.execute("PRAGMA journal_mode=WAL")
+        connection.execute("PRAGMA synchronous=NORMAL")
+
+    storage.engine.dispose()
+    return storage
+
+
+class SearchStudy:
+    """Asks for architectures and keeps the trials' records, on disk.
+
+    Args:
+        path: The study's file; made where it does not exist.
+        space: The search space; each of its variables is one flat categorical parameter.
+        metric: Column of the accuracy to maximize; latency is minimized.
+        seed: Of the sampler.
+    """
+
+    def __init__(self, path: Path, space: SearchSpace, metric: str, seed: int) -> None:
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        self.path = path
+        self._space = space
+        self._metric = metric
+        self._distributions: dict[str, BaseDistribution] = {
+            name: CategoricalDistribution([str(choice) for choice in choices])
+            for name, choices in space.variables.items()
+        }
+        self._storage = _open_storage(path)
+        # A resumed search must not draw what its first sitting drew: the trials it has salt the seed.
+        known = optuna.get_all_study_names(self._storage)
+        earlier = (
+            len(optuna.load_study(study_name=_STUDY_NAME, storage=self._storage).trials)
+            if known
+            else 0
+        )
+        self._study = optuna.create_study(
+            storage=self._storage,
+            study_name=_STUDY_NAME,
+            directions=["maximize", "minimize"],
+            sampler=_make_sampler(seed + earlier),
+            load_if_exists=True,
+        )
+        self._rng = random.Random(seed + earlier)
+        self._records: dict[int, TrialRecord] = {}
+        self._known: dict[Architecture, TrialRecord | None] = {}
+        self._next = 0
+        for trial in self._study.get_trials(deepcopy=False):
+            self._next = max(self._next, trial.user_attrs.get("trial", -1) + 1)
+            if "record" in trial.user_attrs:
+                self._remember(record_from_json(trial.user_attrs["record"]))
+
+    # -- what is known ---------------------------------------------------------------------------
+
+    @property
+    def records(self) -> list[TrialRecord]:
+        """The records of all ended trials, in order of completion."""
+        return list(self._records.values())
+
+    def get(self, name: str) -> Any:
+        """Give a fact about the run, None where it is not known."""
+        return self._study.user_attrs.get(name)
+
+    def set(self, name: str, value: Any) -> None:
+        """Keep a fact about the run: anything JSON can hold."""
+        self._study.set_user_attr(name, value)
+
+    def _remember(self, record: TrialRecord) -> None:
+        self._records[record.trial] = record
+        self._known[record.architecture] = record
+
+    # -- proposing -------------------------------------------------------------------------------
+
+    def enqueue(self, architectures: Sequence[tuple[Architecture, Origin]]) -> None:
+        """Put architectures before the sampler's own proposals, in this order.
+
+        The base network may lie outside the space (a site without `regular`): it is evaluated all the same.
+        """
+        for architecture, origin in architectures:
+            attrs = {"architecture": architecture.text, "origin": origin}
+            self._study.enqueue_trial(self._params(architecture), user_attrs=attrs)
+
+    def recover(self) -> int:
+        """Put back, at its place in the queue, what was under way when an earlier sitting ended; give how many."""
+        lost = 0
+        for trial in self._study.get_trials(deepcopy=False):
+            if trial.state != TrialState.RUNNING:
+                continue
+            if "record" in trial.user_attrs:  # killed between keeping the record and telling it
+                self._tell(trial.number, record_from_json(trial.user_attrs["record"]))
+                continue
+            self._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+            lost += 1
+        return lost
+
+    def propose(self) -> Proposal | None:
+        """Give an architecture that was never evaluated nor is under way; None where the space has no other."""
+        for _ in range(_ASKS_BEFORE_RANDOM):
+            trial = self._study.ask(self._distributions)
+            proposal = self._accept(trial)
+            if proposal is not None:
+                return proposal
+        return self._propose_random()
+
+    def _propose_random(self) -> Proposal | None:
+        """Draw until something new comes up, for a sampler that has converged or a space that is nearly used up."""
+        for _ in range(50 * _ASKS_BEFORE_RANDOM):
+            architecture = self._space.sample(self._rng)
+            if architecture not in self._known:
+                self.enqueue([(architecture, "sampler")])
+                return self._accept(self._study.ask(self._distributions))
+        return None
+
+    def _accept(self, trial: optuna.Trial) -> Proposal | None:
+        """Turn an asked trial into a proposal, or answer it from what is known."""
+        attrs = trial.user_attrs
+        if "architecture" in attrs:
+            architecture = Architecture.from_text(attrs["architecture"])
+        else:
+            architecture = self._space.expand(
+                {name: Choice.parse(text) for name, text in trial.params.items()}
+            )
+        if architecture in self._known:
+            self._answer(trial, self._known[architecture])
+            return None
+        number = int(attrs.get("trial", self._next))
+        self._next = max(self._next, number + 1)
+        origin = cast("Origin", attrs.get("origin", "sampler"))
+        trial.set_user_attr("trial", number)
+        trial.set_user_attr("architecture", architecture.text)
+        trial.set_user_attr("origin", origin)
+        self._known.setdefault(architecture, None)
+        return Proposal(number, trial.number, architecture, origin)
+
+    def _answer(self, trial: optuna.Trial, record: TrialRecord | None) -> None:
+        """Tell the sampler what an architecture it proposes again is known to have: free, and not a trial of ours."""
+        trial.set_user_attr("duplicate", True)
+        if record is not None and record.state == "complete":
+            self._study.tell(trial, values=self._values(record))
+        else:
+            self._study.tell(trial, state=TrialState.FAIL)
+
+    def _params(self, architecture: Architecture) -> dict[str, str]:
+        wanted = {name: architecture[name] for name in self._space.variables}
+        return {n: str(c) for n, c in wanted.items() if c in self._space.variables[n]}
+
+    # -- recording -------------------------------------------------------------------------------
+
+    def note_rung(self, proposal: Proposal, epochs: int, accuracy: float, latency: float) -> None:
+        """Keep what a running trial has at a rung, so that a resumed search compares with it."""
+        trial_id = self._trial_id(proposal)
+        self._storage.set_trial_user_attr(trial_id, f"rung:{epochs}", [accuracy, latency])
+
+    def rungs(self) -> Iterator[tuple[int, int, float, float]]:
+        """Iterate over `(trial, epochs, accuracy, latency)` of every rung ever reached."""
+        for trial in self._study.get_trials(deepcopy=False):
+            for name, value in trial.user_attrs.items():
+                if name.startswith("rung:"):
+                    yield trial.user_attrs["trial"], int(name[5:]), value[0], value[1]
+
+    def record(self, proposal: Proposal, record: TrialRecord) -> None:
+        """Keep an ended trial's record and tell the sampler."""
+        trial_id = self._trial_id(proposal)
+        self._storage.set_trial_user_attr(trial_id, "record", record_to_json(record))
+        self._tell(proposal.key, record)
+        self._remember(record)
+
+    def _tell(self, key: int, record: TrialRecord) -> None:
+        values = self._values(record) if record.state == "complete" else None
+        self._study.tell(key, values=values, state=_OPTUNA_STATE[record.state])
+
+    def _trial_id(self, proposal: Proposal) -> int:
+        return self._storage.get_trial_id_from_study_id_trial_number(
+            self._study._study_id, proposal.key
+        )
+
+    def _values(self, record: TrialRecord) -> list[float]:
+        if record.latency_ms is None:
+            raise RunError(f"trial {record.trial} is complete but has no latency")
+        return [record.scores[self._metric], record.latency_ms]
+
+    def close(self) -> None:
+        """Close the file; the write-ahead log is folded into it."""
+        self._storage.remove_session()
+        self._storage.engine.dispose()
+
+
+def _make_sampler(seed: int) -> optuna.samplers.BaseSampler:
+    """Multivariate TPE: the best of Optuna's own on architecture tables, and fast at 39 categoricals."""
+    return optuna.samplers.TPESampler(multivariate=True, constant_liar=True, seed=seed)
+
+
+def record_to_json(record: TrialRecord) -> dict[str, Any]:
+    """Give a record as JSON holds it."""
+    return {**asdict(record), "architecture": record.architecture.text}
+
+
+def record_from_json(value: dict[str, Any]) -> TrialRecord:
+    """Read a record back."""
+    return TrialRecord(**{**value, "architecture": Architecture.from_text(value["architecture"])})

@@ -1,0 +1,47 @@
+"""What runs in a Ray worker: one trial after another, on an evaluator that is made once."""
+
+from __future__ import annotations
+
+import faulthandler
+import json
+import logging
+from dataclasses import asdict
+from typing import Any
+
+from ray import tune
+
+from spnas.architecture import Architecture
+from spnas.search.objective import Evaluation, Evaluator, TrialSettings
+
+_evaluators: dict[TrialSettings, Evaluator] = {}
+
+
+def evaluate_trial(config: dict[str, Any], settings: TrialSettings, timeout_s: float) -> None:
+    """Run one trial and report it to Ray Tune.
+
+    What goes wrong is reported too, so that the worker lives on: a new one takes ten seconds to import everything.
+
+    Args:
+        config: The trial's number and its architecture's text.
+        settings: What every trial of the run shares.
+        timeout_s: Seconds after which the process ends itself, should the trial hang.
+    """
+    faulthandler.dump_traceback_later(timeout_s, exit=True)
+    try:
+        evaluator = _evaluators.get(settings)
+        if evaluator is None:
+            evaluator = _evaluators.setdefault(settings, Evaluator(settings))
+        result = evaluator.evaluate(Architecture.from_text(config["architecture"]), _report_rung)
+        final = {"evaluation": json.dumps(asdict(result)), "error": ""}
+    except Exception as error:
+        logging.getLogger("spnas").exception("trial %s failed", config["trial"])
+        final = {"evaluation": "", "error": " ".join(f"{type(error).__name__}: {error}".split())}
+    finally:
+        faulthandler.cancel_dump_traceback_later()
+    tune.report({**final, "final": True})
+
+
+def _report_rung(evaluation: Evaluation) -> bool:
+    """Tell the driver of a rung; returns only when the trial goes on, Ray ends the thread otherwise."""
+    tune.report({"evaluation": json.dumps(asdict(evaluation)), "error": "", "final": False})
+    return True

@@ -1,0 +1,128 @@
+"""A search space: for each site of a base network the choices it has."""
+
+from __future__ import annotations
+
+import math
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from spnas.architecture import REGULAR, Architecture, Choice, ConvSite
+from spnas.errors import ArchitectureError
+from spnas.networks import Network
+
+
+@dataclass(frozen=True)
+class SearchSpace:
+    """What a search may choose at each site of a base network. Made by `load_space`.
+
+    Attributes:
+        name: Name of the file, without `.yaml`.
+        network: The base network.
+        sites: Every site of the base network, in the order of its modules, with the channels it has at the network's
+            default number of classes.
+        choices: The choices of each site, by its name: those of the file that the site can take, and that all sites
+            tied to it can take.
+        ties: Groups of site names that share one choice, each in the order of the sites.
+        text: The file's text.
+    """
+
+    name: str
+    network: Network
+    sites: list[ConvSite]
+    choices: dict[str, tuple[Choice, ...]]
+    ties: list[tuple[str, ...]]
+    text: str
+
+    @property
+    def base(self) -> str:
+        """Name of the base network."""
+        return self.network.name
+
+    @cached_property
+    def variables(self) -> dict[str, tuple[Choice, ...]]:
+        """The choices of each free variable: a site, or a tied group under the name of its first site."""
+        following = {name for group in self.ties for name in group[1:]}
+        return {name: given for name, given in self.choices.items() if name not in following}
+
+    @property
+    def log10_size(self) -> float:
+        """Decimal logarithm of the number of architectures."""
+        return sum(math.log10(len(given)) for given in self.variables.values())
+
+    def expand(self, values: Mapping[str, Choice]) -> Architecture:
+        """Make the architecture of a choice for each variable.
+
+        Raises:
+            ArchitectureError: A variable is missing or unknown, or is given a choice it does not have; one line each.
+        """
+        problems = [f"variable {name}: missing" for name in self.variables if name not in values]
+        for name, choice in values.items():
+            if name not in self.variables:
+                problems.append(f"variable {name}: unknown in space {self.name}")
+            elif choice not in self.variables[name]:
+                problems.append(self._not_offered(name, choice))
+        if problems:
+            raise ArchitectureError(problems)
+        first = {name: group[0] for group in self.ties for name in group}
+        return Architecture({name: values[first.get(name, name)] for name in self.choices})
+
+    def uniform_choices(self) -> list[Choice]:
+        """List the choices there are at any site, in the order in which they first appear."""
+        return list(dict.fromkeys(choice for given in self.choices.values() for choice in given))
+
+    def uniform(self, choice: Choice) -> Architecture:
+        """Make the architecture with the choice wherever it is offered, and regular elsewhere.
+
+        Where neither is offered, a site gets its first choice.
+
+        Raises:
+            ArchitectureError: No site offers the choice.
+        """
+        if choice not in self.uniform_choices():
+            allowed = ", ".join(map(str, self.uniform_choices()))
+            raise ArchitectureError(
+                f"no site of space {self.name} offers {choice}, expected one of: {allowed}"
+            )
+        preferred = (choice, REGULAR)
+        return self.expand(
+            {
+                name: next((item for item in preferred if item in given), given[0])
+                for name, given in self.variables.items()
+            }
+        )
+
+    def sample(self, rng: random.Random) -> Architecture:
+        """Draw an architecture, every one as likely as any other."""
+        return self.expand({name: rng.choice(given) for name, given in self.variables.items()})
+
+    def check(self, architecture: Architecture) -> None:
+        """Check that an architecture is one of this space.
+
+        Raises:
+            ArchitectureError: It is not; one line for each site that is unknown, has a choice it is not offered, or
+                differs from a site it is tied to.
+        """
+        problems = [
+            f"site {name}: unknown in base network {self.base}"
+            for name in architecture
+            if name not in self.choices
+        ]
+        problems += [
+            self._not_offered(name, architecture[name])
+            for name, given in self.choices.items()
+            if architecture[name] not in given
+        ]
+        for first, *rest in self.ties:
+            problems += [
+                f"site {name}: {architecture[name]}, but it is tied to {first}, which has {architecture[first]}"
+                for name in rest
+                if architecture[name] != architecture[first]
+            ]
+        if problems:
+            raise ArchitectureError(problems)
+
+    def _not_offered(self, name: str, choice: Choice) -> str:
+        allowed = ", ".join(map(str, self.choices[name]))
+        return f"site {name}: {choice} is not offered, expected one of: {allowed}"

@@ -1,0 +1,110 @@
+"""What a task is: the data, the loss and the metric that architectures are compared by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+
+DETECTION_COLUMNS = ("map50_95", "map50")
+CLASSIFICATION_COLUMNS = ("top1",)
+
+
+@dataclass(frozen=True)
+class DataInfo:
+    """A data set as it was found on disk.
+
+    Attributes:
+        kind: `detect` or `classify`.
+        source: The data.yaml, or the folder that holds `train` and `val`.
+        names: Class names, in the order of their numbers.
+        train: Image folders, image files or lists of images to train on.
+        val: The same for validation.
+        train_images: Number of training images; 0 where they were not counted.
+        val_images: Number of validation images, likewise.
+        columns: Figures that a model gets on it, the one to maximize first.
+        imgsz: Image size the data set is meant for, pixels; None where the network's default serves.
+    """
+
+    kind: str
+    source: Path
+    names: tuple[str, ...]
+    train: tuple[Path, ...]
+    val: tuple[Path, ...]
+    train_images: int = 0
+    val_images: int = 0
+    columns: tuple[str, ...] = ()
+    imgsz: int | None = None
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes."""
+        return len(self.names)
+
+
+@dataclass(frozen=True)
+class Score:
+    """What an evaluation says of a model.
+
+    Attributes:
+        metric: The name of the figure the search maximizes, `map50_95` or `top1`.
+        values: Every figure by its column name, `{"map50_95": .., "map50": ..}` or `{"top1": ..}`, each in 0..1.
+    """
+
+    metric: str
+    values: dict[str, float]
+
+    @property
+    def value(self) -> float:
+        """The figure the search maximizes."""
+        return self.values[self.metric]
+
+
+@runtime_checkable
+class Task(Protocol):
+    """Data, loss and metric. Made once in each worker process and used for many models.
+
+    A batch is whatever the task makes it; only the task looks inside.
+
+    Attributes:
+        kind: `detect` or `classify`.
+        metric: Name of the figure to maximize, also its CSV column.
+        columns: Names of all figures of a Score, the metric first.
+        num_classes: Classes of the data set.
+        imgsz: Height and width of the square input, pixels.
+        train_images: Images of one training epoch.
+    """
+
+    kind: str
+    metric: str
+    columns: tuple[str, ...]
+    num_classes: int
+    imgsz: int
+    train_images: int
+
+    def attach(self, model: nn.Module) -> None:
+        """Give the model what its loss and metric need (class names, hyperparameters)."""
+
+    def train_batches(self, batch_size: int, seed: int) -> Iterator[Any]:
+        """Iterate over one epoch of augmented batches on the device, shuffled by the seed."""
+
+    def loss(self, model: nn.Module, batch: Any) -> Tensor:
+        """Run the model in training mode on a batch; give the scalar loss, a mean over the batch's images."""
+
+    def calibration_images(self, images: int) -> Iterator[Tensor]:
+        """Iterate over `(N, 3, H, W)` training images without augmentation, the same ones each time."""
+
+    def evaluate(self, model: nn.Module) -> Score:
+        """Score the model in eval mode on the validation images."""
+
+    def example(self, batch_size: int = 1) -> Tensor:
+        """Give a `(batch_size, 3, imgsz, imgsz)` float input of validation images, on the CPU."""
+
+    def to(self, device: torch.device) -> Task:
+        """Use this device from now on; gives the task itself."""

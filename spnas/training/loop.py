@@ -1,0 +1,209 @@
+"""One lean training loop for every task: the proxy that architectures are compared by."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import torch
+from torch import nn
+
+from spnas.errors import TrainingError
+from spnas.tasks.base import Score, Task
+from spnas.training.batchnorm import reestimate_batchnorm
+from spnas.training.schedule import Schedule
+
+MAX_GRADIENT_NORM = 10.0  # as Ultralytics' trainer clips
+
+Report = Callable[[int, Score], bool]
+
+
+class SharedLock(Protocol):
+    """A lock that trainings share and that a latency measurement takes for itself."""
+
+    def shared(self) -> AbstractContextManager[Any]:
+        """Hold the lock together with other trainings."""
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """What a training gave.
+
+    Attributes:
+        score: The last score.
+        epochs: Epochs done.
+        train_s: Wall seconds of training and validation, without waiting for the lock.
+        memory_mb: Peak CUDA memory in MB; None elsewhere.
+        stopped: Whether `report` ended it before the last epoch.
+    """
+
+    score: Score
+    epochs: int
+    train_s: float
+    memory_mb: float | None
+    stopped: bool
+
+
+@dataclass
+class _Stopwatch:
+    """Counts the seconds spent inside `running`, after the lock was got."""
+
+    lock: SharedLock | None
+    seconds: float = 0.0
+    _nothing: AbstractContextManager[Any] = field(default_factory=contextlib.nullcontext)
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[None]:
+        with self.lock.shared() if self.lock else self._nothing:
+            started = time.perf_counter()
+            try:
+                yield
+            finally:
+                self.seconds += time.perf_counter() - started
+
+
+def train(
+    model: nn.Module,
+    task: Task,
+    schedule: Schedule,
+    *,
+    seed: int,
+    report: Report | None = None,
+    lock: SharedLock | None = None,
+) -> TrainingResult:
+    """Train a model on a task and score it, at each rung and at the end.
+
+    AdamW, gradients clipped, the learning rate decaying to 0 over the whole schedule; BatchNorm statistics are
+    re-estimated before each scoring. On the CPU equal seeds give equal scores.
+
+    Args:
+        model: Trained in place, on its own device, which must be the task's; left in eval mode with its last weights.
+        task: Data, loss and metric.
+        schedule: Length, rungs and learning rate.
+        seed: Of the order of the images, their augmentation and any dropout.
+        report: Called with the epochs done and the score at each rung and at the end; returning False stops.
+        lock: Held shared while a batch trains or the model is scored.
+
+    Raises:
+        TrainingError: The loss is not a finite number; the message says at which epoch and step.
+    """
+    device = next(model.parameters()).device
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    watch = _Stopwatch(lock)
+    task.attach(model)
+    with (
+        torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
+        _channels_last(model),
+    ):
+        torch.manual_seed(seed)
+        score, epochs = _train_rungs(model, task, schedule, seed, report, watch)
+    memory = torch.cuda.max_memory_allocated(device) / 1e6 if device.type == "cuda" else None
+    return TrainingResult(score, epochs, watch.seconds, memory, epochs < schedule.epochs)
+
+
+def score_model(model: nn.Module, task: Task, calibration: int) -> Score:
+    """Score a model as `train` does: BatchNorm statistics re-estimated, then the task's metric in eval mode.
+
+    Args:
+        model: On the task's device; its BatchNorm statistics change and it is left in eval mode.
+        task: Data and metric.
+        calibration: Training images to estimate the statistics on.
+    """
+    task.attach(model)
+    with torch.no_grad():
+        reestimate_batchnorm(model, task.calibration_images(calibration))
+    return task.evaluate(model.eval())
+
+
+def _train_rungs(
+    model: nn.Module,
+    task: Task,
+    schedule: Schedule,
+    seed: int,
+    report: Report | None,
+    watch: _Stopwatch,
+) -> tuple[Score, int]:
+    """Train epoch by epoch; give the last score and the epochs done."""
+    optimizer = _optimizer(model, schedule)
+    scored_after = {*schedule.rungs, schedule.epochs}
+    for epoch in range(1, schedule.epochs + 1):
+        _train_epoch(model, task, schedule, optimizer, epoch, seed, watch)
+        if epoch not in scored_after:
+            continue
+        with watch.running():
+            score = score_model(model, task, schedule.calibration)
+        go_on = report is None or report(epoch, score)
+        if epoch == schedule.epochs or not go_on:
+            break
+    return score, epoch
+
+
+def _train_epoch(
+    model: nn.Module,
+    task: Task,
+    schedule: Schedule,
+    optimizer: torch.optim.Optimizer,
+    epoch: int,
+    seed: int,
+    watch: _Stopwatch,
+) -> None:
+    model.train()
+    steps = math.ceil(task.train_images / schedule.batch_size)
+    batches = task.train_batches(schedule.batch_size, seed * 10_007 + epoch)
+    for step in range(steps):
+        rate = schedule.lr_at((epoch - 1) * steps + step, schedule.epochs * steps)
+        with watch.running():
+            loss = _step(model, task, optimizer, next(batches), rate)
+        if not math.isfinite(loss):
+            raise TrainingError(f"the loss is {loss} at epoch {epoch}, step {step + 1} of {steps}")
+
+
+def _step(
+    model: nn.Module, task: Task, optimizer: torch.optim.Optimizer, batch: Any, rate: float
+) -> float:
+    """Take one optimizer step; give the loss. A loss that is not finite leaves the weights alone."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate
+    device = next(model.parameters()).device
+    with torch.autocast(device.type, torch.bfloat16, enabled=_bfloat16_pays(device)):
+        loss = task.loss(model, batch)
+    value = float(loss.detach())
+    if math.isfinite(value):
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM)
+        optimizer.step()
+    return value
+
+
+def _optimizer(model: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
+    """Make an AdamW that decays weights of convolutions and linear layers, not biases and BatchNorms."""
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": schedule.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=schedule.lr, fused=True)
+
+
+def _bfloat16_pays(device: torch.device) -> bool:
+    """Whether the device computes in bfloat16 natively; elsewhere it is emulated, and slower than float32."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
+
+
+@contextlib.contextmanager
+def _channels_last(model: nn.Module) -> Iterator[None]:
+    """Lay weights out channels last, as convolutions on CPU and CUDA train fastest, and back after."""
+    model.to(memory_format=torch.channels_last)
+    try:
+        yield
+    finally:
+        model.to(memory_format=torch.contiguous_format)

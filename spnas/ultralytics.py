@@ -1,0 +1,170 @@
+"""The Ultralytics face: model yamls with a `spnas` section, and their checkpoints, work in Ultralytics' `YOLO`.
+
+Importing this module makes Ultralytics build its detection models with `SpnasDetectionModel`, which is Ultralytics' own
+`DetectionModel` plus the operators of the yaml's `spnas` section; for any other yaml the two are the same. A checkpoint
+names that class, so loading one imports this module by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from spnas.architecture import Architecture, ConvSite
+from spnas.errors import ArchitectureError, ModelFileError
+from spnas.networks.deploy import deploy_operators
+from spnas.networks.document import parse_document
+from spnas.networks.load import read_document
+from spnas.networks.surgery import apply_architecture
+from spnas.networks.yolov8 import Yolov8, plain_config, ultralytics_tasks
+from spnas.operators import Host, get_operator, operator_names
+
+ultralytics_tasks()  # before the imports below: it keeps them from changing the process' thread settings
+
+import ultralytics.models.yolo.detect as stock_detect  # noqa: E402
+import ultralytics.models.yolo.detect.train as stock_train  # noqa: E402
+import ultralytics.models.yolo.model as stock_yolo  # noqa: E402
+from ultralytics.nn.tasks import DetectionModel, yaml_model_load  # noqa: E402
+
+
+class SpnasDetectionModel(DetectionModel):
+    """Ultralytics' detection model with the operators of its yaml's `spnas` section, if it has one.
+
+    Args:
+        cfg: A model yaml, or its content.
+        ch: Channels of the input images.
+        nc: Classes to build with instead of the yaml's.
+        verbose: Print the layers.
+
+    Raises:
+        ModelFileError: The `spnas` section, or anything beside it, cannot be used.
+    """
+
+    yaml: dict[str, Any]
+    names: dict[int, str]
+    model: nn.Module
+
+    def __init__(
+        self,
+        cfg: str | dict[str, Any] = "yolov8n.yaml",
+        ch: int = 3,
+        nc: int | None = None,
+        verbose: bool = True,
+    ) -> None:
+        config = cfg if isinstance(cfg, dict) else yaml_model_load(cfg)
+        if "spnas" not in config:
+            super().__init__(config, ch=ch, nc=nc, verbose=verbose)
+            return
+        plain, architecture = _read(config)
+        super().__init__(plain, ch=ch, nc=nc, verbose=verbose)
+        self.yaml = {**config, **self.yaml}
+        try:
+            apply_architecture(self, architecture, inherit=False)
+        except ArchitectureError as error:
+            raise _located(config, [f"spnas.sites: {line}" for line in error.problems]) from None
+
+    def fuse(self, verbose: bool = True, imgsz: int = 640) -> SpnasDetectionModel:
+        """Put every operator into its deploy form, then fold the rest as Ultralytics does, in place."""
+        deploy_operators(self)
+        super().fuse(verbose=verbose, imgsz=imgsz)
+        return self
+
+    def load(self, weights: nn.Module | dict[str, Any], verbose: bool = True) -> None:
+        """Load the weights of a model of the same architecture, or inherit those of the base network.
+
+        Raises:
+            ArchitectureError: The weights are those of another searched architecture.
+        """
+        source = (weights.get("ema") or weights["model"]) if isinstance(weights, dict) else weights
+        own, given = _architecture(self), _architecture(source)
+        if own == given:
+            super().load(weights, verbose=verbose)
+        elif given.is_base:
+            self._inherit(weights, own, verbose)
+        else:
+            raise ArchitectureError(
+                f"expected weights of the base network or of this architecture, {own.id} "
+                f"({own.text or 'all regular'}), got those of {given.id} ({given.text})"
+            )
+
+    def _inherit(
+        self, weights: nn.Module | dict[str, Any], architecture: Architecture, verbose: bool
+    ) -> None:
+        """Load plain weights as Ultralytics does into the base network, then let the operators start from them."""
+        base = DetectionModel(
+            plain_config(_network_part(self.yaml)), ch=self.yaml["channels"], verbose=False
+        )
+        base.names = self.names
+        base.load(weights, verbose=verbose)
+        apply_architecture(base, architecture, inherit=True)
+        like = next(self.parameters())
+        base.to(device=like.device, dtype=like.dtype).train(self.training)
+        self.model, self.names, self.pt_path = base.model, base.names, base.pt_path
+
+
+class SpnasDetectionTrainer(stock_train.DetectionTrainer):
+    """Ultralytics' trainer under a name of this module, so that the processes of a multi-GPU training import it."""
+
+
+class YOLO(stock_yolo.YOLO):
+    """Ultralytics' `YOLO`: train, val, predict and export, for model yamls of spnas and their checkpoints too.
+
+    Examples:
+        >>> model = YOLO("results/my-run/pareto/03-1a2b3c4d.yaml")  # doctest: +SKIP
+        >>> model.load("yolov8n.pt").train(data="data.yaml", epochs=100)  # doctest: +SKIP
+    """
+
+    def _new(self, cfg: str, task: str | None = None, verbose: bool = False) -> None:
+        """Build from a yaml; one written by spnas is checked first, so that errors name file and key."""
+        path = Path(cfg)
+        if path.is_file() and "spnas" in path.read_text(encoding="utf-8", errors="replace"):
+            read_document(path)
+        super()._new(cfg, task=task, verbose=verbose)
+
+
+def _read(config: dict[str, Any]) -> tuple[dict[str, Any], Architecture]:
+    """Give what Ultralytics builds the base network from, and the operators."""
+    try:
+        document = parse_document(config)
+        if not isinstance(document.network, Yolov8):
+            raise ModelFileError(
+                f"spnas.base: {document.network.name} is no detection network of Ultralytics, "
+                f"build it with spnas.load_model"
+            )
+        return plain_config(document.network_part), document.architecture
+    except ModelFileError as error:
+        raise _located(config, error.problems) from None
+
+
+def _located(config: Mapping[str, Any], problems: list[str]) -> ModelFileError:
+    """Name the file, where Ultralytics told us which."""
+    file = config.get("yaml_file", "model yaml")
+    return ModelFileError([f"{file}: {problem}" for problem in problems])
+
+
+def _network_part(config: dict[str, Any]) -> dict[str, Any]:
+    return parse_document(config).network_part
+
+
+def _architecture(model: nn.Module) -> Architecture:
+    """Read the operators from the yaml a model carries."""
+    config = getattr(model, "yaml", None)
+    section = config.get("spnas") if isinstance(config, dict) else None
+    return Architecture.from_yaml(section["sites"]) if section else Architecture()
+
+
+def _install() -> None:
+    """Make Ultralytics build and read these models."""
+    stock_yolo.DetectionModel = SpnasDetectionModel
+    stock_train.DetectionModel = SpnasDetectionModel
+    stock_detect.DetectionTrainer = SpnasDetectionTrainer
+    # For ULTRALYTICS_SAFE_LOAD=1, which reads checkpoints with an allow-list of classes.
+    operators = [get_operator(name) for name in operator_names()]
+    torch.serialization.add_safe_globals([SpnasDetectionModel, ConvSite, Host, *operators])
+
+
+_install()

@@ -1,0 +1,208 @@
+"""The command line on real data, from nothing to a front: real training, real Ray trials, a real study."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+import yaml
+
+import spnas
+from spnas.latency import count
+from spnas.runs import RunDirectory
+from spnas.search.config import read_config
+from spnas.search.objective import Evaluator
+from spnas.search.plan import make_plan
+
+pytestmark = pytest.mark.e2e
+
+
+def run_cli(*args: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run the command as a user would, in a process of its own."""
+    command = [sys.executable, "-m", "spnas", *(str(arg) for arg in args)]
+    return subprocess.run(
+        command, cwd=cwd, capture_output=True, text=True, timeout=400, check=False
+    )
+
+
+@pytest.fixture(scope="module")
+def detection_run(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A search of YOLOv8n on a part of the blood cells: three trials."""
+    folder = tmp_path_factory.mktemp("detection")
+    (folder / "small.yaml").write_text(_small_detection_data(shared_data / "bccd", folder))
+    (folder / "config.yaml").write_text("base_epochs: 2\nepochs: 2\nrungs: [1]\n")
+    done = run_cli(
+        *("search", "--space", "yolov8n", "--data", "small.yaml", "--imgsz", "96"),
+        *("--budget", "3trials", "--name", "cells", "--config", "config.yaml"),
+        cwd=folder,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    return folder / "results" / "cells"
+
+
+def _small_detection_data(source: Path, folder: Path) -> str:
+    """Copy a few images with their labels; real photographs, few enough for a test."""
+    for split, number in (("train", 32), ("val", 16)):
+        for kind, suffix in (("images", ".jpg"), ("labels", ".txt")):
+            target = folder / kind / split
+            target.mkdir(parents=True)
+            for file in sorted((source / "images" / split).glob("*.jpg"))[:number]:
+                copy = source / kind / split / f"{file.stem}{suffix}"
+                (target / copy.name).write_bytes(copy.read_bytes())
+    names = yaml.safe_load((source / "data.yaml").read_text())["names"]
+    return yaml.safe_dump({"train": "images/train", "val": "images/val", "names": names})
+
+
+def _small_classification_data(source: Path, target: Path) -> None:
+    """Copy a few images of each class."""
+    for split, number in (("train", 24), ("val", 8)):
+        for folder in sorted((source / split).iterdir()):
+            (target / split / folder.name).mkdir(parents=True)
+            for file in sorted(folder.glob("*.jpg"))[:number]:
+                (target / split / folder.name / file.name).write_bytes(file.read_bytes())
+
+
+@pytest.fixture(scope="module")
+def classification_run(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A search of ResNet-20 on the sign digits: six trials."""
+    folder = tmp_path_factory.mktemp("classification")
+    _small_classification_data(shared_data / "sign_digits", folder / "signs")
+    options = "base_epochs: 2\nepochs: 1\nrungs: []\nmax_latency_ratio: 9\n"
+    (folder / "config.yaml").write_text(options)
+    done = run_cli(
+        *("search", "--space", "resnet20-cifar", "--data", "signs"),
+        *("--budget", "6trials", "--name", "signs", "--config", "config.yaml"),
+        cwd=folder,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return folder / "results" / "signs"
+
+
+def check_run_directory(run: Path, metric: str, trials: int, sites: int) -> pd.DataFrame:
+    """Assert what every run directory holds; give its trials."""
+    for name in ("config.yaml", "environment.json", "study.db", "trials.csv", "pareto.csv"):
+        assert (run / name).stat().st_size > 0
+    assert (run / "pareto.png").read_bytes().startswith(b"\x89PNG")
+    table = pd.read_csv(run / "trials.csv", dtype={"arch_id": str})
+    assert len(table) == trials
+    assert sorted(table["trial"]) == list(range(trials))
+    assert table["arch_id"].is_unique
+    assert set(table["state"]) <= {"complete", "stopped", "infeasible"}
+    infeasible = table["state"] == "infeasible"
+    assert (table.loc[infeasible, "latency_ratio"] > 1).all()
+    assert table.loc[infeasible, metric].isna().all()
+    base = table[table["trial"] == 0].iloc[0]
+    assert base["origin"] == "base"
+    assert base["state"] == "complete"
+    columns = list(table.columns)
+    assert len(columns[columns.index("error") + 1 :]) == sites
+    assert (table.loc[table["trial"] > 0, columns[-sites:]] != "regular").any(axis=1).all()
+    assert (table["latency_ms"] > 0).all()
+    assert table.loc[~infeasible, metric].between(0, 1).all()
+    environment = json.loads((run / "environment.json").read_text())
+    assert environment["versions"]["torch"] == torch.__version__.partition("+")[0]
+    return table
+
+
+def check_front(run: Path, table: pd.DataFrame, metric: str) -> list[spnas.networks.ParetoModel]:  # type: ignore[name-defined]
+    """Assert that the front is that of the complete trials and that its models are those of the table."""
+    front = pd.read_csv(run / "pareto.csv", dtype={"arch_id": str})
+    complete = table[table["state"] == "complete"]
+    for _, row in complete.iterrows():
+        better = (complete[metric] >= row[metric]) & (complete["latency_ms"] <= row["latency_ms"])
+        dominated = (better & (complete["trial"] != row["trial"])).any()
+        assert dominated or row["arch_id"] in set(front["arch_id"])
+    models = spnas.load_pareto(run)
+    assert [m.path.name for m in models] == [Path(f).name for f in front["file"]]
+    assert sorted(p.name for p in (run / "pareto").iterdir()) == [m.path.name for m in models]
+    imgsz = yaml.safe_load((run / "config.yaml").read_text())["resolved"]["imgsz"]
+    for model, (_, row) in zip(models, front.iterrows(), strict=True):
+        counts = count(model.build(), imgsz)
+        assert (counts.params, counts.macs) == (row["params"], row["macs"])
+        assert model.architecture.id == row["arch_id"]
+        assert model.metrics[metric] == pytest.approx(row[metric])
+    return models
+
+
+def test_detection(detection_run: Path) -> None:
+    table = check_run_directory(detection_run, "map50_95", trials=3, sites=39)
+    check_front(detection_run, table, "map50_95")
+
+
+def test_classification(classification_run: Path) -> None:
+    table = check_run_directory(classification_run, "top1", trials=6, sites=19)
+    check_front(classification_run, table, "top1")
+    assert table["top1"].nunique() > 1
+
+
+def test_a_front_model_trains_to_the_accuracy_in_the_table(classification_run: Path) -> None:
+    run = RunDirectory.open(classification_run)
+    config, _ = read_config(run.config)
+    plan = make_plan(config)
+    evaluator = Evaluator(plan.settings(run.base_weights))
+    model = spnas.load_pareto(classification_run)[0]
+    again = evaluator.evaluate(model.architecture, lambda _evaluation: True)
+    assert again.scores["top1"] == pytest.approx(model.metrics["top1"], abs=1e-6)
+
+
+def test_the_pareto_command_shows_the_front(classification_run: Path) -> None:
+    done = run_cli("pareto", classification_run, "--json", cwd=classification_run)
+    assert done.returncode == 0
+    shown = json.loads(done.stdout)
+    front = pd.read_csv(classification_run / "pareto.csv", dtype={"arch_id": str})
+    assert [row["file"] for row in shown["front"]] == front["file"].tolist()
+    assert shown["base"]["latency_ratio"] == 1
+
+
+def test_resume_goes_on_where_the_budget_is_raised(classification_run: Path) -> None:
+    before = pd.read_csv(classification_run / "trials.csv", dtype={"arch_id": str})
+    done = run_cli(
+        "search",
+        "--resume",
+        classification_run,
+        "--budget",
+        "8trials",
+        cwd=classification_run.parents[1],
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    after = pd.read_csv(classification_run / "trials.csv", dtype={"arch_id": str})
+    assert len(after) == 8
+    pd.testing.assert_frame_equal(after.iloc[: len(before)], before, check_dtype=False)
+
+
+def test_interrupting_writes_the_front_so_far(shared_data: Path, tmp_path: Path) -> None:
+    _small_classification_data(shared_data / "sign_digits", tmp_path / "signs")
+    (tmp_path / "config.yaml").write_text("base_epochs: 1\nepochs: 1\nrungs: []\n")
+    command = [
+        *(sys.executable, "-m", "spnas", "search", "--space", "resnet20-cifar"),
+        *("--data", "signs", "--budget", "1000trials"),
+        *("--name", "cut", "--config", "config.yaml"),
+    ]
+    environment = {**os.environ, "PYTHONUNBUFFERED": "1"}
+    with subprocess.Popen(
+        command,
+        cwd=tmp_path,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+    ) as process:
+        assert process.stdout is not None
+        output = []
+        for line in process.stdout:
+            output.append(line)
+            if "trial 1 complete" in line:
+                process.send_signal(signal.SIGINT)
+    assert process.returncode == 0, "".join(output)
+    run = tmp_path / "results" / "cut"
+    front = pd.read_csv(run / "pareto.csv")
+    assert len(front) >= 1
+    assert "interrupted" in (run / "log.txt").read_text()

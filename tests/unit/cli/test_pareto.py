@@ -1,0 +1,103 @@
+"""`spnas pareto`: from trials.csv alone, in any terminal."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from spnas.architecture import Architecture
+from spnas.cli import main
+from spnas.runs import RunDirectory, TrialRecord, write_trials
+
+SITES = ("conv1", "layer1.0.conv1")
+
+
+def trial(number: int, state: str, top1: float, latency: float, choice: str) -> TrialRecord:
+    return TrialRecord(
+        trial=number,
+        state=state,  # type: ignore[arg-type]
+        architecture=Architecture({"layer1.0.conv1": choice}),
+        scores={"top1": top1},
+        latency_ms=latency,
+        latency_ratio=latency / 8,
+        params=272_474,
+        macs=40_813_184,
+    )
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDirectory:
+    made = RunDirectory.create(tmp_path, "run")
+    records = [
+        trial(0, "complete", 0.9, 8.0, "regular"),
+        trial(1, "complete", 0.92, 6.0, "ghost:0.5"),
+        trial(2, "complete", 0.8, 4.0, "spconv:0.25"),
+        trial(3, "stopped", 0.99, 1.0, "spconv:0.5"),
+    ]
+    write_trials(made.trials, records, ("top1",), SITES)
+    return made
+
+
+def test_json_has_the_front_and_the_base_beside_it(
+    run: RunDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["pareto", str(run.path), "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["metric"] == "top1"
+    assert content["trials"] == {"complete": 3, "stopped": 1, "failed": 0, "infeasible": 0}
+    assert [row["trial"] for row in content["front"]] == [2, 1]
+    assert content["front"][1]["latency_ratio"] == 0.75
+    assert content["front"][1]["accuracy_difference"] == pytest.approx(0.02)
+    assert content["base"]["trial"] == 0
+    assert content["base"]["file"] is None
+
+
+def test_the_table_fits_80_columns_and_tells_of_missing_files(
+    run: RunDirectory, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["pareto", str(run.path)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    table = [line for line in lines if line.startswith(("model", "pareto/", "base"))]
+    assert [len(line.rstrip()) <= 80 for line in table] == [True] * 4
+    assert table[2].split() == [
+        f"pareto/01-{Architecture({'layer1.0.conv1': 'ghost:0.5'}).id}.yaml",
+        *("6.00", "0.750", "0.9200", "+0.0200", "272.47k", "40.81M"),
+    ]
+    assert table[3].split()[:5] == ["base", "network", "8.00", "1.000", "0.9000"]
+    assert any("2 of these model files are not written yet" in line for line in lines)
+
+
+def test_a_run_without_a_complete_trial(
+    run: RunDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_trials(run.trials, [trial(0, "stopped", 0.5, 1.0, "regular")], ("top1",), SITES)
+    assert main(["pareto", str(run.path)]) == 0
+    assert "no Pareto front yet" in capsys.readouterr().out
+    assert main(["pareto", str(run.path), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["front"] == []
+
+
+def test_what_is_no_run_gets_exit_code_2(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["pareto", str(tmp_path / "none")]) == 2
+    assert main(["pareto", str(tmp_path)]) == 2
+    err = capsys.readouterr().err.splitlines()
+    assert len(err) == 2
+    assert "no such folder" in err[0]
+    assert "not a run directory" in err[1]
+
+
+def test_it_imports_neither_torch_nor_ray(run: RunDirectory) -> None:
+    code = (
+        "import sys; from spnas.cli.pareto import run; import argparse, pathlib;"
+        "run(argparse.Namespace(run=pathlib.Path(sys.argv[1]), json=True));"
+        "heavy = {'torch', 'ray', 'ultralytics', 'optuna', 'matplotlib'} & set(sys.modules);"
+        "sys.exit(f'imported {heavy}' if heavy else 0)"
+    )
+    command = [sys.executable, "-c", code, str(run.path)]
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr

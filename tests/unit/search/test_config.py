@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from spnas.errors import ConfigError
+from spnas.search.config import make_config, read_config, write_config
+
+
+def test_command_line_wins_over_file_wins_over_defaults(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("space: resnet18\nbudget: 5m\nepochs: 3\nrungs: [1, 2]\n")
+    config = make_config({"space": "yolov8n", "seed": None}, file)
+    assert (config.space, config.budget, config.epochs, config.rungs, config.seed) == (
+        "yolov8n",
+        "5m",
+        3,
+        (1, 2),
+        0,
+    )
+
+
+def test_reports_every_problem_with_its_place(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("epoch: 3\nbatch: many\n")
+    with pytest.raises(ConfigError) as caught:
+        make_config({"imgsz": 0}, file)
+    text = str(caught.value)
+    assert len(caught.value.problems) == 5
+    assert f"{file}: epoch: unknown option, allowed: space, budget" in text
+    assert f"{file}: batch:" in text
+    assert "got 'many'" in text
+    assert "--imgsz: input should be greater than 0, got 0" in text
+    assert f"{file}: space: is required" in text
+
+
+@pytest.mark.parametrize("content", ["[1, 2]", "a: b: c", "", "1: x"])
+def test_refuses_a_file_that_holds_no_options(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text(content)
+    with pytest.raises(ConfigError, match=r"config\.yaml: "):
+        make_config({"space": "yolov8n", "budget": "1m"}, file)
+
+
+def test_round_trip(tmp_path: Path) -> None:
+    config = make_config({"space": "yolov8n", "budget": "8gpu-h", "rungs": (1, 2)})
+    file = tmp_path / "config.yaml"
+    file.write_text(write_config(config, {"device": "cpu"}))
+    assert read_config(file) == (config, {"device": "cpu"})
+
+
+def test_names_a_run_after_its_space() -> None:
+    assert make_config({"space": "dir/my.yaml", "budget": "1m"}).run_name().startswith("my-2")
+    assert make_config({"space": "yolov8n", "budget": "1m", "name": "a"}).run_name() == "a"

@@ -1,0 +1,230 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from spnas.architecture import Architecture
+from spnas.runs import read_trials
+from spnas.search.coordinator import Coordinator, spent_so_far
+from spnas.search.objective import Evaluation
+from spnas.search.seeds import seed_architectures
+from spnas.search.study import Proposal, SearchStudy
+from spnas.spaces import SearchSpace
+
+Make = Callable[..., Coordinator]
+
+
+def evaluation(
+    architecture: Architecture, epochs: int = 2, accuracy: float | None = None
+) -> Evaluation:
+    """An accuracy and a latency that both fall with the number of replaced sites."""
+    replaced = len(architecture)
+    top1 = 0.9 - 0.1 * replaced if accuracy is None else accuracy
+    return Evaluation(
+        epochs=epochs,
+        scores={"top1": top1},
+        latency_ms=10.0 - replaced,
+        latency_ratio=1.0 - 0.1 * replaced,
+        params=1000,
+        macs=2000,
+        train_s=1.0,
+    )
+
+
+def run_one(coordinator: Coordinator, key: str = "a") -> Proposal:
+    proposal = coordinator.start(key)
+    assert proposal is not None
+    coordinator.end(key, evaluation(proposal.architecture), None)
+    return proposal
+
+
+def test_base_first_then_uniform_then_mixtures(make_coordinator: Make, space: SearchSpace) -> None:
+    coordinator = make_coordinator()
+    seeds = seed_architectures(space)
+    coordinator.study.enqueue(seeds)
+    proposals = [run_one(coordinator) for _ in seeds]
+    assert [p.architecture for p in proposals] == [a for a, _ in seeds]
+    assert [p.origin for p in proposals][:3] == ["base", "uniform", "uniform"]
+    assert [p.trial for p in proposals] == list(range(len(seeds)))
+    assert proposals[0].architecture.is_base
+
+
+def test_evaluates_each_architecture_of_a_space_exactly_once(make_coordinator: Make) -> None:
+    coordinator = make_coordinator(rungs=())
+    seen = []
+    while (proposal := coordinator.start("a")) is not None:
+        seen.append(proposal.architecture)
+        coordinator.end("a", evaluation(proposal.architecture), None)
+    assert len(seen) == len(set(seen)) == 27
+    assert coordinator.finished == "every architecture of the space has been evaluated"
+
+
+def test_fills_its_slots_and_no_more(make_coordinator: Make) -> None:
+    coordinator = make_coordinator(slots=2)
+    first, second = coordinator.start("a"), coordinator.start("b")
+    assert first is not None
+    assert second is not None
+    assert first.architecture != second.architecture
+    assert coordinator.start("c") is None
+    assert coordinator.finished is None
+    coordinator.end("a", evaluation(first.architecture), None)
+    assert coordinator.start("c") is not None
+
+
+def test_ends_with_its_number_of_trials(make_coordinator: Make) -> None:
+    coordinator = make_coordinator(budget="3trials")
+    for _ in range(3):
+        run_one(coordinator)
+    assert coordinator.start("a") is None
+    assert "budget" in (coordinator.finished or "")
+
+
+def test_starts_nothing_that_would_overrun(make_coordinator: Make, clock: object) -> None:
+    coordinator = make_coordinator(budget="100s", slots=1)
+    proposal = coordinator.start("a")
+    assert proposal is not None
+    clock.now += 60  # type: ignore[attr-defined]
+    coordinator.end("a", evaluation(proposal.architecture), None)
+    assert coordinator.records[0].device_s == 60
+    assert coordinator.start("b") is None
+    assert coordinator.finished is not None
+
+
+def test_a_spent_budget_stops_a_trial_at_its_rung(make_coordinator: Make, clock: object) -> None:
+    coordinator = make_coordinator(budget="100s", slots=1)
+    proposal = coordinator.start("a")
+    assert proposal is not None
+    clock.now += 101  # type: ignore[attr-defined]
+    assert not coordinator.goes_on("a", evaluation(proposal.architecture, epochs=1))
+    record = coordinator.end("a", None, None)
+    assert record.state == "stopped"
+    assert record.error == "budget: spent at epoch 1"
+    assert coordinator.front == []
+
+
+def test_stops_a_dominated_trial_and_keeps_it_off_the_front(make_coordinator: Make) -> None:
+    coordinator = make_coordinator(grace=1, slots=3)
+    good, bad = coordinator.start("good"), coordinator.start("bad")
+    assert good is not None
+    assert bad is not None
+    assert coordinator.goes_on("good", evaluation(good.architecture, 1, accuracy=0.9))
+    worse = Evaluation(epochs=1, scores={"top1": 0.1}, latency_ms=99.0, latency_ratio=9.9)
+    went_on = coordinator.goes_on("bad", worse)
+    assert went_on == bad.architecture.is_base
+    record = coordinator.end("bad", None, None)
+    assert record.state == "stopped"
+    assert record.scores == {"top1": 0.1}
+    assert record.epochs == 1
+    assert coordinator.front == []
+
+
+def test_a_failed_trial_keeps_its_reason_and_is_not_tried_again(make_coordinator: Make) -> None:
+    coordinator = make_coordinator()
+    proposal = coordinator.start("a")
+    assert proposal is not None
+    record = coordinator.end("a", None, "TrainingError: the loss is nan")
+    assert (record.state, record.error) == ("failed", "TrainingError: the loss is nan")
+    rest = [run_one(coordinator).architecture for _ in range(26)]
+    assert proposal.architecture not in rest
+
+
+@pytest.mark.parametrize("value", [None, float("nan")])
+def test_a_trial_without_an_accuracy_has_failed(
+    make_coordinator: Make, value: float | None
+) -> None:
+    coordinator = make_coordinator()
+    coordinator.start("a")
+    scores = {} if value is None else {"top1": value}
+    record = coordinator.end("a", Evaluation(epochs=2, scores=scores, latency_ms=1.0), None)
+    assert record.state == "failed"
+    assert coordinator.front == []
+
+
+def test_a_trial_slower_than_allowed_is_infeasible_and_off_the_front(
+    make_coordinator: Make,
+) -> None:
+    coordinator = make_coordinator(max_latency_ratio=1.0)
+    coordinator.start("a")
+    slow = Evaluation(latency_ms=12.0, latency_ratio=1.2, params=1, macs=2)
+    record = coordinator.end("a", slow, None)
+    assert (record.state, record.epochs) == ("infeasible", 0)
+    assert record.error == "latency: 1.200 of the base, more than 1"
+    assert coordinator.front == []
+    assert make_coordinator().records == [record]
+
+
+def test_resuming_keeps_every_record_and_runs_lost_trials_once(make_coordinator: Make) -> None:
+    first = make_coordinator(slots=3)
+    done = [run_one(first) for _ in range(4)]
+    lost = first.start("b")
+    assert lost is not None
+    first.goes_on("b", evaluation(lost.architecture, epochs=1))
+    records = first.records
+    first.study.close()
+
+    second = make_coordinator(slots=3)
+    assert second.records == records
+    assert second.study.recover() == 1
+    again = second.start("x")
+    assert again is not None
+    assert (again.trial, again.architecture, again.origin) == (
+        lost.trial,
+        lost.architecture,
+        lost.origin,
+    )
+    second.end("x", evaluation(again.architecture), None)
+    third = make_coordinator()
+    assert third.study.recover() == 0
+    assert sorted(r.trial for r in third.records) == [*(p.trial for p in done), lost.trial]
+
+
+def test_a_record_kept_but_not_told_is_told_on_resume(
+    make_coordinator: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = make_coordinator()
+    proposal = first.start("a")
+    assert proposal is not None
+
+    def killed(*_args: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(SearchStudy, "_tell", killed)
+        with pytest.raises(KeyboardInterrupt):
+            first.end("a", evaluation(proposal.architecture), None)
+    first.study.close()
+
+    second = make_coordinator()
+    assert [r.trial for r in second.records] == [proposal.trial]
+    assert second.study.recover() == 0
+    assert make_coordinator().study.recover() == 0
+    following = second.start("b")
+    assert following is not None
+    assert following.trial == proposal.trial + 1
+    assert following.architecture != proposal.architecture
+
+
+def test_spending_and_table_are_on_disk_after_each_trial(
+    make_coordinator: Make, clock: object
+) -> None:
+    coordinator = make_coordinator(budget="1000s", slots=2)
+    proposal = coordinator.start("a")
+    assert proposal is not None
+    clock.now += 10  # type: ignore[attr-defined]
+    coordinator.end("a", evaluation(proposal.architecture), None)
+    assert spent_so_far(make_coordinator().study) == 20
+    table = read_trials(coordinator.run.trials)
+    assert table["arch_id"].tolist() == [proposal.architecture.id]
+    assert table["state"].tolist() == ["complete"]
+
+
+def test_front_and_hypervolume(make_coordinator: Make) -> None:
+    coordinator = make_coordinator(rungs=())
+    for _ in range(27):
+        run_one(coordinator)
+    # Accuracy and latency both fall with each of the three sites: one point of each count is on the front.
+    assert [len(r.architecture) for r in coordinator.front] == [3, 2, 1, 0]
+    # Dominated area up to the ratio 1.25: steps at the ratios .7 .8 .9 1 with accuracies .6 .7 .8 .9.
+    expected = 0.1 * (0.6 + 0.7 + 0.8) + 0.25 * 0.9
+    assert coordinator.hypervolume() == pytest.approx(expected)

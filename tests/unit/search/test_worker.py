@@ -1,0 +1,119 @@
+"""A real evaluator on a few images; only Ray, the process boundary, is replaced."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from spnas.architecture import Architecture
+from spnas.networks import get_network
+from spnas.search import worker
+from spnas.search.objective import Evaluation, Evaluator, TrialSettings, save_weights, train_base
+from spnas.training import Schedule
+
+GHOST = Architecture({"layer3.0.conv2": "ghost:0.5"})
+
+
+@pytest.fixture(scope="module")
+def settings(tmp_path_factory: pytest.TempPathFactory) -> TrialSettings:
+    """Two classes of noise, bright and dark, and a base network with fresh weights."""
+    folder = tmp_path_factory.mktemp("worker")
+    rng = np.random.default_rng(0)
+    for split, number in (("train", 24), ("val", 8)):
+        for name, low in (("dark", 0), ("light", 120)):
+            (folder / split / name).mkdir(parents=True)
+            for i in range(number):
+                pixels = rng.integers(low, low + 120, (16, 16, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / split / name / f"{i}.png")
+    torch.manual_seed(0)
+    save_weights(get_network("resnet20-cifar").build(2), folder / "base.pt")
+    return TrialSettings(
+        network="resnet20-cifar",
+        kind="classify",
+        data=str(folder),
+        num_classes=2,
+        imgsz=16,
+        device="cpu",
+        threads=1,
+        seed=0,
+        weights=str(folder / "base.pt"),
+        schedule=Schedule(epochs=2, rungs=(1,), batch_size=16),
+        base_latency_ms=2.0,
+    )
+
+
+@pytest.fixture
+def reports(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """What a worker tells Ray."""
+    told: list[dict[str, Any]] = []
+    monkeypatch.setattr(worker.tune, "report", told.append)
+    return told
+
+
+def test_reports_rung_and_end(settings: TrialSettings, reports: list[dict[str, Any]]) -> None:
+    worker.evaluate_trial({"trial": 1, "architecture": GHOST.text}, settings, timeout_s=300)
+    rung, end = (json.loads(report["evaluation"]) for report in reports)
+    assert [report["final"] for report in reports] == [False, True]
+    assert (rung["epochs"], end["epochs"]) == (1, 2)
+    assert rung["latency_ms"] == end["latency_ms"] == pytest.approx(2.0 * end["latency_ratio"])
+    assert end["params"] < Evaluator(settings).measure(Evaluator(settings).base).params
+    assert 0 <= end["scores"]["top1"] <= 1
+
+
+def test_a_diverging_trial_is_told_and_the_worker_lives_on(
+    settings: TrialSettings, reports: list[dict[str, Any]]
+) -> None:
+    wild = dataclasses.replace(settings, schedule=Schedule(epochs=2, batch_size=16, lr=1e30))
+    worker.evaluate_trial({"trial": 1, "architecture": ""}, wild, timeout_s=300)
+    assert reports[0]["final"]
+    assert reports[0]["evaluation"] == ""
+    assert reports[0]["error"].startswith("TrainingError: the loss is")
+    worker.evaluate_trial({"trial": 2, "architecture": ""}, settings, timeout_s=300)
+    assert reports[-1]["error"] == ""
+
+
+def test_equal_trials_score_equally(settings: TrialSettings) -> None:
+    first, second = (Evaluator(settings).evaluate(GHOST, lambda _: True) for _ in range(2))
+    assert first.scores == second.scores
+
+
+def test_stops_where_the_report_says_so(settings: TrialSettings) -> None:
+    seen: list[Evaluation] = []
+
+    def stop(evaluation: Evaluation) -> bool:
+        seen.append(evaluation)
+        return False
+
+    assert Evaluator(settings).evaluate(GHOST, stop).epochs == 1
+    assert [evaluation.epochs for evaluation in seen] == [1]
+
+
+def test_a_slow_candidate_is_not_trained(settings: TrialSettings) -> None:
+    strict = dataclasses.replace(settings, max_latency_ratio=0.01)
+    result = Evaluator(strict).evaluate(GHOST, lambda _: True)
+    assert (result.epochs, result.scores) == (0, {})
+    assert result.latency_ratio > 0.01
+    assert result.params > 0
+
+
+def test_the_base_has_the_ratio_one(settings: TrialSettings) -> None:
+    result = Evaluator(settings).evaluate(Architecture(), lambda _: True)
+    assert (result.latency_ratio, result.latency_ms) == (1.0, 2.0)
+
+
+def test_the_base_is_trained_or_taken(settings: TrialSettings, tmp_path: Path) -> None:
+    trained = dataclasses.replace(settings, weights=str(tmp_path / "trained.pt"))
+    facts = train_base(trained, Schedule(epochs=2, batch_size=16), weights=None)
+    assert facts["scores"]["top1"] > 0.5
+    assert facts["latency_ms"] > 0
+    taken = dataclasses.replace(settings, weights=str(tmp_path / "taken.pt"))
+    assert train_base(taken, Schedule(epochs=2), weights=settings.weights)["scores"] is None
+    original, copied = torch.load(settings.weights), torch.load(taken.weights)
+    assert all(torch.equal(original[name], copied[name]) for name in original)
