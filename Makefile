@@ -1,4 +1,4 @@
-# `make demo` and `make test` need nothing but Python 3.11+ and make: each makes a private .venv on first use.
+# `make demo` and `make test` need nothing but Python 3.10+ and make: each makes a private .venv on first use.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
