@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 
 from spnas.errors import InputError, SpnasError
+from spnas.plugins import load_plugins
 
 _COMMANDS = ("search", "spaces", "validate", "profile", "pareto")
 
@@ -31,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; give the exit code: 0, 1 for a failure, 2 for input that cannot be used."""
     args = make_parser().parse_args(argv)
     try:
+        load_plugins()
         code: int = importlib.import_module(f"spnas.cli.{args.command}").run(args)
     except InputError as error:
         for problem in error.problems:

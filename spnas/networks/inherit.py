@@ -81,5 +81,10 @@ def _checked(content: Any) -> dict[str, Tensor]:
 
 
 def _unreadable(path: Path, writer: str, error: Exception) -> InputError:
-    reason = next(iter(str(error).splitlines()), type(error).__name__)
+    # What torch says of a file it refuses is advice to load it all the same.
+    refused = isinstance(error, pickle.UnpicklingError)
+    lines = (
+        ["it is no torch file, or holds more than tensors"] if refused else str(error).splitlines()
+    )
+    reason = next(iter(lines), type(error).__name__)
     return InputError(f"weights: {path} is not a file of weights saved by {writer}: {reason}")

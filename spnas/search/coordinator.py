@@ -172,12 +172,12 @@ class Coordinator:
 
     def save(self) -> None:
         """Write trials.csv and what is spent."""
-        self.study.set(_SPENT, self.ledger.spent)
+        keep_spent(self.study, self.ledger)
         write_trials(self.run.trials, self.records, self.score_columns, self.sites)
 
     def heartbeat(self) -> None:
         """Keep what is spent, so that a killed run is charged up to its last moment."""
-        self.study.set(_SPENT, self.ledger.spent)
+        keep_spent(self.study, self.ledger)
 
     @property
     def front(self) -> list[TrialRecord]:
@@ -207,6 +207,11 @@ class Coordinator:
         if record.error:
             parts.append(record.error)
         return " | ".join([*parts, self.ledger.describe()])
+
+
+def keep_spent(study: SearchStudy, ledger: Ledger) -> None:
+    """Keep what a run has spent, so that a killed one is charged up to the last time this was called."""
+    study.set(_SPENT, ledger.spent)
 
 
 def spent_so_far(study: SearchStudy) -> float:

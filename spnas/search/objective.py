@@ -183,13 +183,19 @@ class Evaluator:
         )
 
 
-def train_base(settings: TrialSettings, schedule: Schedule, weights: str | None) -> dict[str, Any]:
+def train_base(
+    settings: TrialSettings,
+    schedule: Schedule,
+    weights: str | None,
+    progress: Callable[[int, float], None] | None = None,
+) -> dict[str, Any]:
     """Train the base network, or take the user's weights; write them where the trials read them.
 
     Args:
         settings: What every trial shares; the weights are written to `settings.weights`.
         schedule: The base's training.
         weights: The user's weights of the trained base; None to train from scratch.
+        progress: Called with the epochs done and the mean loss of the last one, after each.
 
     Returns:
         `scores` (None with the user's weights), `train_s`, and of the base's deployed form `latency_ms` and
@@ -203,7 +209,7 @@ def train_base(settings: TrialSettings, schedule: Schedule, weights: str | None)
     task.attach(model)
     facts: dict[str, Any] = {"scores": None, "train_s": 0.0}
     if weights is None:
-        result = train(model, task, schedule, seed=settings.seed)
+        result = train(model, task, schedule, seed=settings.seed, progress=progress)
         facts = {"scores": result.score.values, "train_s": result.train_s}
     else:
         load_base_weights(model, weights)

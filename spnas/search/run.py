@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.logging import RichHandler
 
 from spnas.runs import RunDirectory, write_text_atomic
+from spnas.search.base import prepare_base
 from spnas.search.budget import Budget, Ledger
 from spnas.search.config import SearchConfig, read_config, write_config
 from spnas.search.coordinator import Coordinator, spent_so_far
@@ -22,7 +23,6 @@ from spnas.search.environment import describe_environment
 from spnas.search.plan import Plan, make_plan
 from spnas.search.progress import Progress
 from spnas.search.scheduler import RungRule
-from spnas.search.seeds import seed_architectures
 from spnas.search.study import SearchStudy
 
 logger = logging.getLogger("spnas")
@@ -101,7 +101,7 @@ def _run_phases(
     from spnas.search.runner import ray_cluster, run_trials
 
     with ray_cluster(plan.cpus, plan.gpus):
-        base = study.get("base") or _prepare_base(run, plan, study, ledger)
+        base = study.get("base") or prepare_base(run, plan, study, ledger)
         lost = study.recover()
         if lost:
             logger.info("resumed: %d trials that were under way are run again", lost)
@@ -123,29 +123,6 @@ def _run_phases(
                 coordinator, settings, plan.resources, plan.config.trial_timeout_s, progress.tick
             )
     return coordinator
-
-
-def _prepare_base(
-    run: RunDirectory, plan: Plan, study: SearchStudy, ledger: Ledger
-) -> dict[str, Any]:
-    """Train the base network or take the user's weights, measure its latency, and line up the first trials."""
-    from spnas.search.runner import run_base
-
-    weights = plan.config.weights
-    what = f"taken from {weights}" if weights else f"{plan.base_schedule.epochs} epochs"
-    logger.info("base network %s: %s", plan.network.name, what)
-    settings = plan.settings(run.base_weights, threads=plan.cpus)
-    base = run_base(settings, plan.base_schedule, weights, plan.cpus, min(plan.gpus, 1))
-    study.enqueue(seed_architectures(plan.space))
-    study.set("base", base)
-    scores = ", ".join(f"{name} {value:.4f}" for name, value in (base["scores"] or {}).items())
-    logger.info(
-        "base network: %slatency %.2f ms | %s",
-        f"{scores}, " if scores else "",
-        base["latency_ms"],
-        ledger.describe(),
-    )
-    return base
 
 
 @contextmanager

@@ -16,9 +16,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from spnas.errors import SpnasError
 from spnas.search.coordinator import Coordinator
-from spnas.search.objective import Evaluation, TrialSettings, train_base
-from spnas.training import Schedule
+from spnas.search.objective import Evaluation, TrialSettings
+from spnas.search.plan import Plan
 
 # Ray and Ultralytics read these when they are imported, here and in the workers: no telemetry, no result files of their
 # own, no bars; time for a stopped trial to wind up before its worker takes the next one; no lower priority, which would
@@ -46,7 +47,7 @@ from ray import tune  # noqa: E402
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler  # noqa: E402
 from ray.tune.search import Searcher  # noqa: E402
 
-from spnas.search.worker import evaluate_trial  # noqa: E402
+from spnas.search.worker import BaseEvent, evaluate_trial, stream_base  # noqa: E402
 
 
 def _read(result: dict[str, Any] | None) -> Evaluation | None:
@@ -150,13 +151,18 @@ def ray_cluster(cpus: int, gpus: int) -> Iterator[None]:
         ray.shutdown()
 
 
-def run_base(
-    settings: TrialSettings, schedule: Schedule, weights: str | None, cpus: int, gpus: float
-) -> dict[str, Any]:
-    """Train the base in a worker that has all the run's devices; see `train_base`."""
-    task = ray.remote(train_base).options(num_cpus=cpus, num_gpus=gpus, max_retries=0)
-    facts: dict[str, Any] = ray.get(task.remote(settings, schedule, weights))
-    return facts
+def run_base(settings: TrialSettings, plan: Plan) -> Iterator[BaseEvent]:
+    """Train the base in a worker that has all the run's cores and one of its GPUs; see `stream_base`."""
+    task = ray.remote(stream_base).options(
+        num_cpus=plan.cpus, num_gpus=min(plan.gpus, 1), max_retries=0, num_returns="streaming"
+    )
+    try:
+        for reference in task.remote(settings, plan.base_schedule, plan.config.weights):
+            yield ray.get(reference)
+    except ray.exceptions.RayTaskError as error:
+        if isinstance(error.cause, SpnasError):  # its own words, without the worker's traceback
+            raise error.cause from None
+        raise
 
 
 def run_trials(

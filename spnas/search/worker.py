@@ -5,13 +5,21 @@ from __future__ import annotations
 import faulthandler
 import json
 import logging
+import queue
+import threading
+from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
 from ray import tune
 
 from spnas.architecture import Architecture
-from spnas.search.objective import Evaluation, Evaluator, TrialSettings
+from spnas.plugins import load_plugins
+from spnas.search.objective import Evaluation, Evaluator, TrialSettings, train_base
+from spnas.training import Schedule
+
+# After each epoch its number and mean loss; at last the facts of `train_base`.
+BaseEvent = tuple[int, float] | dict[str, Any]
 
 _evaluators: dict[TrialSettings, Evaluator] = {}
 
@@ -28,6 +36,7 @@ def evaluate_trial(config: dict[str, Any], settings: TrialSettings, timeout_s: f
     """
     faulthandler.dump_traceback_later(timeout_s, exit=True)
     try:
+        load_plugins()
         evaluator = _evaluators.get(settings)
         if evaluator is None:
             evaluator = _evaluators.setdefault(settings, Evaluator(settings))
@@ -45,3 +54,31 @@ def _report_rung(evaluation: Evaluation) -> bool:
     """Tell the driver of a rung; returns only when the trial goes on, Ray ends the thread otherwise."""
     tune.report({"evaluation": json.dumps(asdict(evaluation)), "error": "", "final": False})
     return True
+
+
+def stream_base(
+    settings: TrialSettings, schedule: Schedule, weights: str | None
+) -> Iterator[BaseEvent]:
+    """Prepare the base network as `train_base` does, telling of each epoch, so that the driver can follow and stop it.
+
+    Yields:
+        `(epochs done, mean loss)` after each epoch; at last what `train_base` returns.
+    """
+    events: queue.SimpleQueue[BaseEvent | BaseException] = queue.SimpleQueue()
+
+    def work() -> None:
+        try:
+            load_plugins()
+            events.put(train_base(settings, schedule, weights, lambda *done: events.put(done)))
+        except BaseException as error:
+            events.put(error)
+
+    # In a thread, since a callback cannot yield.
+    threading.Thread(target=work, daemon=True).start()
+    while True:
+        event = events.get()
+        if isinstance(event, BaseException):
+            raise event
+        yield event
+        if isinstance(event, dict):
+            return

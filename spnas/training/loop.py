@@ -21,6 +21,7 @@ from spnas.training.schedule import Schedule
 MAX_GRADIENT_NORM = 10.0  # as Ultralytics' trainer clips
 
 Report = Callable[[int, Score], bool]
+Progress = Callable[[int, float], None]
 
 
 class SharedLock(Protocol):
@@ -74,6 +75,7 @@ def train(
     *,
     seed: int,
     report: Report | None = None,
+    progress: Progress | None = None,
     lock: SharedLock | None = None,
 ) -> TrainingResult:
     """Train a model on a task and score it, at each rung and at the end.
@@ -87,6 +89,7 @@ def train(
         schedule: Length, rungs and learning rate.
         seed: Of the order of the images, their augmentation and any dropout.
         report: Called with the epochs done and the score at each rung and at the end; returning False stops.
+        progress: Called with the epochs done and the mean loss of the last one, after each.
         lock: Held shared while a batch trains or the model is scored.
 
     Raises:
@@ -102,7 +105,7 @@ def train(
         _channels_last(model),
     ):
         torch.manual_seed(seed)
-        score, epochs = _train_rungs(model, task, schedule, seed, report, watch)
+        score, epochs = _train_rungs(model, task, schedule, seed, report, progress, watch)
     memory = torch.cuda.max_memory_allocated(device) / 1e6 if device.type == "cuda" else None
     return TrainingResult(score, epochs, watch.seconds, memory, epochs < schedule.epochs)
 
@@ -127,13 +130,16 @@ def _train_rungs(
     schedule: Schedule,
     seed: int,
     report: Report | None,
+    progress: Progress | None,
     watch: _Stopwatch,
 ) -> tuple[Score, int]:
     """Train epoch by epoch; give the last score and the epochs done."""
     optimizer = _optimizer(model, schedule)
     scored_after = {*schedule.rungs, schedule.epochs}
     for epoch in range(1, schedule.epochs + 1):
-        _train_epoch(model, task, schedule, optimizer, epoch, seed, watch)
+        loss = _train_epoch(model, task, schedule, optimizer, epoch, seed, watch)
+        if progress is not None:
+            progress(epoch, loss)
         if epoch not in scored_after:
             continue
         with watch.running():
@@ -152,8 +158,10 @@ def _train_epoch(
     epoch: int,
     seed: int,
     watch: _Stopwatch,
-) -> None:
+) -> float:
+    """Train one epoch; give the mean loss of its steps."""
     model.train()
+    total = 0.0
     steps = math.ceil(task.train_images / schedule.batch_size)
     batches = task.train_batches(schedule.batch_size, seed * 10_007 + epoch)
     for step in range(steps):
@@ -162,6 +170,8 @@ def _train_epoch(
             loss = _step(model, task, optimizer, next(batches), rate)
         if not math.isfinite(loss):
             raise TrainingError(f"the loss is {loss} at epoch {epoch}, step {step + 1} of {steps}")
+        total += loss
+    return total / steps
 
 
 def _step(

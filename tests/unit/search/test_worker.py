@@ -13,6 +13,7 @@ import torch
 from PIL import Image
 
 from spnas.architecture import Architecture
+from spnas.errors import TrainingError
 from spnas.networks import get_network
 from spnas.search import worker
 from spnas.search.objective import Evaluation, Evaluator, TrialSettings, save_weights, train_base
@@ -117,3 +118,21 @@ def test_the_base_is_trained_or_taken(settings: TrialSettings, tmp_path: Path) -
     assert train_base(taken, Schedule(epochs=2), weights=settings.weights)["scores"] is None
     original, copied = torch.load(settings.weights), torch.load(taken.weights)
     assert all(torch.equal(original[name], copied[name]) for name in original)
+
+
+def test_the_driver_hears_of_each_epoch_of_the_base(
+    settings: TrialSettings, tmp_path: Path
+) -> None:
+    trained = dataclasses.replace(settings, weights=str(tmp_path / "trained.pt"))
+    *epochs, facts = worker.stream_base(trained, Schedule(epochs=3, batch_size=16), None)
+    assert [number for number, _ in epochs] == [1, 2, 3]
+    assert epochs[-1][1] < epochs[0][1]
+    assert facts["latency_ms"] > 0
+    assert Path(trained.weights).is_file()
+
+
+def test_an_error_in_the_base_reaches_the_driver(settings: TrialSettings, tmp_path: Path) -> None:
+    broken = dataclasses.replace(settings, weights=str(tmp_path / "diverged.pt"))
+    with pytest.raises(TrainingError, match="at epoch 1"):
+        list(worker.stream_base(broken, Schedule(epochs=2, lr=1e30), None))
+    assert not Path(broken.weights).exists()

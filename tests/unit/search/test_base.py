@@ -1,0 +1,90 @@
+"""The base's training as the driver follows it; only Ray, the process boundary, is replaced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from spnas.errors import BudgetError
+from spnas.runs import RunDirectory
+from spnas.search import base as base_phase
+from spnas.search import runner
+from spnas.search.base import prepare_base
+from spnas.search.budget import Budget, Ledger
+from spnas.search.config import SearchConfig
+from spnas.search.coordinator import spent_so_far
+from spnas.search.plan import Plan, make_plan
+from spnas.search.study import SearchStudy
+
+Prepare = Callable[[str], dict[str, Any]]
+FACTS = {"scores": {"top1": 0.9}, "train_s": 40.0, "latency_ms": 3.0, "latency_std_ms": 0.1}
+
+
+@pytest.fixture(scope="module")
+def plan() -> Plan:
+    """A search on the embedded digits with a base of four epochs."""
+    return make_plan(
+        SearchConfig(space="resnet20-cifar", budget="1h", device="cpu", cpus=2, base_epochs=4)
+    )
+
+
+class Worker:
+    """Stands for the worker: ten seconds an epoch on a clock of its own."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.epochs = 0
+
+    def run(self, *_: Any) -> Iterator[tuple[int, float] | dict[str, Any]]:
+        for epoch in range(1, 5):
+            self.now += 10
+            self.epochs = epoch
+            yield epoch, 1 / epoch
+        yield FACTS
+
+
+@pytest.fixture
+def made(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, plan: Plan
+) -> tuple[Worker, SearchStudy, Callable[[str], dict[str, Any]]]:
+    worker = Worker()
+    monkeypatch.setattr(runner, "run_base", worker.run)
+    monkeypatch.setattr(base_phase.time, "monotonic", lambda: worker.now)
+    run = RunDirectory.create(tmp_path, "run")
+    study = SearchStudy(run.study, plan.space, "top1", seed=0)
+
+    def prepare(budget: str) -> dict[str, Any]:
+        ledger = Ledger(Budget.parse(budget), 2, clock=lambda: worker.now)
+        return prepare_base(run, plan, study, ledger)
+
+    return worker, study, prepare
+
+
+def test_a_budget_that_suffices_prepares_the_trials(
+    made: tuple[Worker, SearchStudy, Prepare],
+) -> None:
+    _, study, prepare = made
+    assert prepare("60s") == FACTS == study.get("base")
+    assert spent_so_far(study) == 80
+    proposal = study.propose()
+    assert proposal is not None
+    assert proposal.architecture.is_base
+
+
+def test_gives_up_once_the_training_is_known_to_outlast_the_budget(
+    made: tuple[Worker, SearchStudy, Prepare],
+) -> None:
+    worker, study, prepare = made
+    with pytest.raises(BudgetError, match=r"'35s' .* 4 epochs take about 0.7 min"):
+        prepare("35s")
+    assert worker.epochs == 2  # the second epoch tells how long an epoch takes
+    assert spent_so_far(study) == 40
+    assert study.get("base") is None
+
+
+def test_a_number_of_trials_never_ends_early(made: tuple[Worker, SearchStudy, Prepare]) -> None:
+    _, _, prepare = made
+    assert prepare("1trials") == FACTS
