@@ -146,14 +146,18 @@ def test_classification(classification_run: Path) -> None:
     assert table["top1"].nunique() > 1
 
 
-def test_a_front_model_trains_to_the_accuracy_in_the_table(classification_run: Path) -> None:
-    run = RunDirectory.open(classification_run)
-    config, _ = read_config(run.config)
-    plan = make_plan(config)
+@pytest.mark.parametrize(
+    ("made_by", "metric"), [("classification_run", "top1"), ("detection_run", "map50_95")]
+)
+def test_a_front_model_trains_to_the_accuracy_in_the_table(
+    made_by: str, metric: str, request: pytest.FixtureRequest
+) -> None:
+    run = RunDirectory.open(request.getfixturevalue(made_by))
+    plan = make_plan(read_config(run.config)[0])
     evaluator = Evaluator(plan.settings(run.base_weights))
-    model = spnas.load_pareto(classification_run)[0]
+    model = spnas.load_pareto(run.path)[0]
     again = evaluator.evaluate(model.architecture, lambda _evaluation: True)
-    assert again.scores["top1"] == pytest.approx(model.metrics["top1"], abs=1e-6)
+    assert again.scores[metric] == pytest.approx(model.metrics[metric], abs=1e-6)
 
 
 def test_the_pareto_command_shows_the_front(classification_run: Path) -> None:
