@@ -12,7 +12,7 @@ $(VENV)/installed: pyproject.toml
 	touch $@
 
 demo: $(VENV)/installed
-	$(BIN)/spnas search --space yolov8n --budget 7cpu-min --name $(DEMO_NAME)
+	$(BIN)/spnas search --space yolov8n --budget 3m --name $(DEMO_NAME)
 
 test: $(VENV)/installed
 	$(BIN)/python -m pytest

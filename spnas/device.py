@@ -27,7 +27,7 @@ def resolve_device(name: str = "auto") -> torch.device:
         return torch.device(devices[0])
     try:
         device = torch.device(int(name) if name.isdecimal() else name)
-    except RuntimeError:
+    except (RuntimeError, ValueError, OverflowError):
         device = None
     if device is not None and device.type == "cuda" and device.index is None:
         device = torch.device("cuda:0")

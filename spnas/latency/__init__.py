@@ -3,7 +3,7 @@
 from spnas.latency.counts import Counts, count
 from spnas.latency.isolation import DeviceLock, device_lock
 from spnas.latency.meter import Estimate, Measurement, Protocol, measure
-from spnas.latency.runtimes import default_runtime, register_runtime, runtime_names
+from spnas.latency.runtimes import check_runtime, default_runtime, register_runtime, runtime_names
 
 __all__ = [
     "Counts",
@@ -11,6 +11,7 @@ __all__ = [
     "Estimate",
     "Measurement",
     "Protocol",
+    "check_runtime",
     "count",
     "default_runtime",
     "device_lock",

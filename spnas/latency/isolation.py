@@ -70,6 +70,7 @@ class DeviceLock:
 
 def device_lock(device: torch.device) -> DeviceLock:
     """Give the lock that keeps trainings off a device while latency is measured on it: one a device and host."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "all") if device.type == "cuda" else "0"
-    name = f"spnas-{os.getuid()}-{device.type}-{visible.replace(',', '-')}"
+    # A GPU's number depends on what CUDA_VISIBLE_DEVICES shows a process; its UUID does not.
+    which = torch.cuda.get_device_properties(device).uuid if device.type == "cuda" else 0
+    name = f"spnas-{os.getuid()}-{device.type}-{which}"
     return DeviceLock(Path(tempfile.gettempdir()) / name)

@@ -14,7 +14,14 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from spnas.errors import ConfigError
-from spnas.latency.runtimes import Sample, Sampler, Session, default_runtime, get_runtime
+from spnas.latency.runtimes import (
+    Sample,
+    Sampler,
+    Session,
+    check_runtime,
+    default_runtime,
+    get_runtime,
+)
 
 _MAD_TO_STD = (
     1.4826  # the standard deviation of a normal distribution over its median absolute deviation
@@ -175,12 +182,14 @@ def measure(
         protocol: How long and how often, the default one where None.
 
     Raises:
-        ConfigError: There is no such runtime, or `threads` is less than 1.
+        ConfigError: There is no such runtime on the device, or `threads` is less than 1.
         SpnasError: The runtime gives another output than torch.
     """
     if threads < 1:
         raise ConfigError(f"threads: expected at least 1, got {threads}")
-    with get_runtime(runtime or default_runtime(device))(device, threads) as session:
+    name = runtime or default_runtime(device)
+    check_runtime(name, device)
+    with get_runtime(name)(device, threads) as session:
         pair = _Pair(
             session.load(candidate, example), session.load(base, example), protocol or Protocol()
         )

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,6 +71,20 @@ class RunDirectory:
             )
         return run
 
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Keep other searches off this run; the lock is freed however this process ends, by flock(2).
+
+        Raises:
+            RunError: Another process holds it.
+        """
+        with (self.path / ".lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise RunError(f"run {self.path} is under way in another process") from None
+            yield
+
     @property
     def name(self) -> str:
         """The run's name, that of its folder."""
@@ -82,6 +99,11 @@ class RunDirectory:
     def space(self) -> Path:
         """The search space as it was when the run began."""
         return self.path / "space.yaml"
+
+    @property
+    def data(self) -> Path:
+        """The data.yaml with its paths made absolute; absent where the data are a folder or the embedded set."""
+        return self.path / "data.yaml"
 
     @property
     def environment(self) -> Path:

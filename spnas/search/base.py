@@ -6,7 +6,7 @@ import logging
 import time
 from typing import Any
 
-from spnas.errors import BudgetError
+from spnas.errors import BudgetError, SpnasError
 from spnas.runs import RunDirectory
 from spnas.search.budget import Ledger
 from spnas.search.coordinator import keep_spent
@@ -55,28 +55,33 @@ def _train(run: RunDirectory, plan: Plan, study: SearchStudy, ledger: Ledger) ->
     settings = plan.settings(run.base_weights, threads=plan.cpus)
     epochs = plan.base_schedule.epochs
     first: float | None = None
-    facts: dict[str, Any] = {}
+    epoch = 0
+    rate = 0.0
     for event in run_base(settings, plan):
-        if isinstance(event, dict):
-            facts = event
-            continue
-        epoch, loss = event
         keep_spent(study, ledger)
-        logger.info(
-            "base network: epoch %d of %d, loss %.3f | %s", epoch, epochs, loss, ledger.describe()
-        )
-        first = first or time.monotonic()  # the first epoch's end: before it, the worker started
-        rate = (time.monotonic() - first) / max(1, epoch - 1)
+        if isinstance(event, dict):
+            return event
+        if event is not None:
+            epoch, loss = event
+            spent = ledger.describe()
+            logger.info("base network: epoch %d of %d, loss %.3f | %s", epoch, epochs, loss, spent)
+            first = first or time.monotonic()  # before the first epoch's end the worker started
+            rate = (time.monotonic() - first) / max(1, epoch - 1)
+            # A trial's epochs run on fewer cores, or on the same one GPU.
+            share = 1.0 if plan.gpus else plan.cpus / plan.config.cpus_per_trial
+            ledger.expect_trial(rate * share * plan.schedule.epochs)
         _check_budget(ledger, rate, epochs, epochs - epoch)
-    return facts
+    raise SpnasError("the base network: its worker ended without a result")
 
 
-def _check_budget(ledger: Ledger, seconds_an_epoch: float, epochs: int, to_do: int) -> None:
+def _check_budget(ledger: Ledger, epoch_s: float, epochs: int, to_do: int) -> None:
+    """Check that the training's rest and one trial fit into what is left."""
     left = ledger.seconds_left()
-    if left is None or seconds_an_epoch * to_do <= left:
+    needed = epoch_s * to_do + ledger.trial_seconds
+    if left is None or (left > 0 and needed <= left):
         return
+    estimate = f" ({epochs} epochs take about {epoch_s * epochs / 60:.1f} min)" if epoch_s else ""
     raise BudgetError(
-        f"budget {ledger.budget.text!r} ends before the base network is trained: {epochs} epochs take about "
-        f"{seconds_an_epoch * epochs / 60:.1f} min; expected a larger --budget, --weights of a trained base network, "
-        "or fewer base_epochs in --config"
+        f"budget {ledger.budget.text!r} ends before the base network is trained{estimate} and a first trial has ended; "
+        "expected a larger --budget, --weights of a trained base network, or fewer base_epochs in --config"
     )

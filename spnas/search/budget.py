@@ -92,7 +92,7 @@ class Ledger:
         self._before = spent
         self._clock = clock
         self._start = clock()
-        self._longest = 0.0
+        self._longest = self._expected = 0.0
 
     @property
     def spent(self) -> float:
@@ -104,30 +104,43 @@ class Ledger:
         total = self.budget.wall_seconds(self.devices)
         return None if total is None else total - self.spent / self.devices
 
+    def expect_trial(self, wall_seconds: float) -> None:
+        """Take this for a trial's length, wall seconds, until a trial has ended."""
+        self._expected = wall_seconds
+
     def note_trial(self, wall_seconds: float) -> None:
         """Learn how long a trial takes, wall seconds, to know which ones can still end in time."""
         self._longest = max(self._longest, wall_seconds)
+
+    @property
+    def trial_seconds(self) -> float:
+        """How long a trial may take, wall seconds: the longest so far, or what was expected before there was any."""
+        return self._longest or self._expected
 
     def may_start(self, trials: int) -> bool:
         """Whether another trial can be started and ended within the budget.
 
         Args:
-            trials: Trials started so far, not counting those that failed and are tried again.
+            trials: Trials started so far.
         """
         left = self.seconds_left()
         if left is None:
             return trials < self.budget.amount
-        return left > self._longest
+        return left > self.trial_seconds
 
     def exhausted(self) -> bool:
         """Whether all of it is spent, so that running trials end at their next rung."""
         left = self.seconds_left()
         return left is not None and left <= 0
 
-    def describe(self) -> str:
-        """Tell what is spent of what, in the budget's own unit."""
+    def describe(self, trials: int = 0) -> str:
+        """Tell what is spent of what, in the budget's own unit.
+
+        Args:
+            trials: Trials ended so far.
+        """
         if self.budget.unit == "trials":
-            return f"{self.spent:.0f} device-s"
+            return f"{trials} of {self.budget.amount:g} trials"
         wall = self.budget.unit == "wall"
         spent = self.spent / self.devices if wall else self.spent
         scale, name = (3600.0, "h") if self.budget.amount >= 7200 else (60.0, "min")

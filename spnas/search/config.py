@@ -8,11 +8,18 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from spnas.errors import ConfigError
 
 Positive = Annotated[int, Field(gt=0)]
+
+
+def _whole_above_one(value: float) -> float:
+    """Refuse one and a half GPUs, which Ray cannot reserve."""
+    if value > 1 and not value.is_integer():
+        raise ValueError("a share of one GPU or a whole number of them is expected")
+    return value
 
 
 class SearchConfig(BaseModel):
@@ -50,13 +57,13 @@ class SearchConfig(BaseModel):
     data: str | None = None
     device: str = "auto"
     imgsz: Positive | None = None
-    seed: Annotated[int, Field(ge=0)] = 0
+    seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
     name: str | None = None
     results: str = "results"
     weights: str | None = None
     cpus: Positive | None = None
     gpus: Positive | None = None
-    gpus_per_trial: Annotated[float, Field(gt=0)] = 1.0
+    gpus_per_trial: Annotated[float, Field(gt=0), AfterValidator(_whole_above_one)] = 1.0
     cpus_per_trial: Positive = 1
     batch: Positive | None = None
     epochs: Positive | None = None
@@ -66,7 +73,7 @@ class SearchConfig(BaseModel):
     runtime: str | None = None
     max_latency_ratio: Annotated[float, Field(ge=1)] = 1.0
     latency_batch: Positive | None = None
-    trial_timeout_s: Annotated[float, Field(gt=0)] = 3600.0
+    trial_timeout_s: Annotated[float, Field(gt=0, le=1e7)] = 3600.0
 
     def run_name(self) -> str:
         """Give the run's name, made from the space and the time where none was given."""

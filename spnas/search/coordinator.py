@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import math
+import statistics
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -22,6 +23,7 @@ logger = logging.getLogger("spnas")
 
 _WORST_RATIO = 1.25
 _SPENT = "spent_device_s"
+_MOST_FAILURES = 5  # in a row
 
 
 def now() -> str:
@@ -84,11 +86,14 @@ class Coordinator:
         self._max_ratio = max_latency_ratio
         self.running: dict[str, RunningTrial] = {}
         self.finished: str | None = None
+        self._failures = 0
         for trial, epochs, accuracy, latency in study.rungs():
             rule.add(trial, epochs, accuracy, latency)
         for record in self.records:
-            if record.state == "complete":  # one that hung says nothing of the next
-                ledger.note_trial((record.device_s or 0.0) / devices_per_trial)
+            self._failures = self._failures + 1 if record.state == "failed" else 0
+        lengths = [r.device_s for r in self.records if r.state == "complete" and r.device_s]
+        if lengths:  # the median, since a worker's first trial also waited for the worker
+            ledger.note_trial(statistics.median(lengths) / devices_per_trial)
 
     @property
     def records(self) -> list[TrialRecord]:
@@ -100,7 +105,7 @@ class Coordinator:
         if len(self.running) >= self.slots or self.finished:
             return None
         if not self.ledger.may_start(len(self.records) + len(self.running)):
-            self.finished = f"the budget is spent: {self.ledger.describe()}"
+            self.finished = f"the budget is spent: {self.spent()}"
             return None
         proposal = self.study.propose()
         if proposal is None:
@@ -124,24 +129,40 @@ class Coordinator:
             trial.stopped = f"rung: not promoted at epoch {evaluation.epochs}"
         return trial.stopped is None
 
-    def end(self, key: str, evaluation: Evaluation | None, error: str | None) -> TrialRecord:
+    def lose(self, key: str) -> None:
+        """Line up again, once, a trial whose worker died or did not answer in time."""
+        proposal = self.running[key].proposal
+        if self.study.retry(proposal):
+            del self.running[key]
+            logger.info("trial %d: its worker died, it is run again", proposal.trial)
+        else:
+            self.end(key, None, "the worker died or did not answer in time, twice")
+
+    def end(
+        self,
+        key: str,
+        evaluation: Evaluation | None,
+        error: str | None,
+        seconds: float | None = None,
+    ) -> TrialRecord:
         """Keep an ended trial.
 
         Args:
             key: The trial's key in Ray.
             evaluation: What it ended with; None where only the last rung is known.
             error: Why it failed, None where it did not.
+            seconds: How long the next one like it would take, the worker being there; None for as long as this one.
         """
         trial = self.running.pop(key)
         known = evaluation or trial.evaluation
         state, reason = self._judge(trial, known, error)
-        seconds = self._clock() - trial.clock
+        occupied = self._clock() - trial.clock
         record = TrialRecord(
             trial=trial.proposal.trial,
             state=state,
             architecture=trial.proposal.architecture,
             origin=trial.proposal.origin,
-            device_s=seconds * self._devices_per_trial,
+            device_s=occupied * self._devices_per_trial,
             started=trial.started,
             finished=now(),
             error=reason,
@@ -149,10 +170,19 @@ class Coordinator:
         )
         self.study.record(trial.proposal, record)
         if state == "complete":
-            self.ledger.note_trial(seconds)
+            self.ledger.note_trial(occupied if seconds is None else seconds)
+        self._give_up_after_failures(record)
         self.save()
         logger.info("%s", self.describe(record))
         return record
+
+    def _give_up_after_failures(self, record: TrialRecord) -> None:
+        """Finish where the base network itself fails, or one trial after another: the next would fail as well."""
+        self._failures = self._failures + 1 if record.state == "failed" else 0
+        if record.state == "failed" and record.architecture.is_base:
+            self.finished = f"the base network's own trial failed: {record.error}"
+        elif self._failures >= max(_MOST_FAILURES, 2 * self.slots):
+            self.finished = f"{self._failures} trials in a row failed, the last one: {record.error}"
 
     def _judge(
         self, trial: RunningTrial, known: Evaluation, error: str | None
@@ -206,7 +236,22 @@ class Coordinator:
             parts.append(f"{record.latency_ratio:.3f} of the base")
         if record.error:
             parts.append(record.error)
-        return " | ".join([*parts, self.ledger.describe()])
+        return " | ".join([*parts, self.spent()])
+
+    def spent(self) -> str:
+        """Tell what is spent of the budget."""
+        return self.ledger.describe(len(self.records))
+
+    def seconds_to_go(self) -> float | None:
+        """Estimate the wall seconds until the budget is spent; None before a first trial tells how long they take."""
+        left = self.ledger.seconds_left()
+        if left is not None:
+            return left
+        lengths = [record.device_s or 0.0 for record in self.records]
+        if not lengths:
+            return None
+        trials = self.ledger.budget.amount - len(lengths)
+        return trials * statistics.mean(lengths) / self._devices_per_trial / self.slots
 
 
 def keep_spent(study: SearchStudy, ledger: Ledger) -> None:

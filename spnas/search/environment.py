@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import subprocess
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import joblib
 import torch
 
 import spnas
@@ -34,9 +34,7 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
         "python": platform.python_version(),
         "platform": platform.platform(),
         "cpu": _cpu_name(),
-        "cores": len(os.sched_getaffinity(0))
-        if hasattr(os, "sched_getaffinity")
-        else os.cpu_count(),
+        "cores": joblib.cpu_count(),
         "device": torch.cuda.get_device_name(device) if cuda else str(device),
         "cuda": torch.version.cuda if cuda else None,
         "versions": {name: metadata.version(name) for name in _PACKAGES},

@@ -20,8 +20,8 @@ from torch import nn
 from spnas.architecture import Architecture
 from spnas.latency import count, device_lock, measure
 from spnas.networks import apply_architecture, deploy_model, get_network, load_base_weights
-from spnas.tasks import Score, Task, open_task
-from spnas.training import Schedule, train
+from spnas.tasks import Task, open_task
+from spnas.training import Schedule, TrainingResult, train
 
 
 @dataclass(frozen=True)
@@ -166,20 +166,21 @@ class Evaluator:
         model.to(self.device)
         schedule = self.settings.schedule
 
-        def at_rung(epochs: int, score: Score) -> bool:
-            if epochs >= schedule.epochs:
-                return True
-            return report(replace(known, epochs=epochs, scores=score.values))
+        def evaluation(result: TrainingResult) -> Evaluation:
+            return replace(
+                known,
+                epochs=result.epochs,
+                scores=result.score.values,
+                train_s=result.train_s,
+                memory_mb=result.memory_mb,
+            )
 
-        result = train(
-            model, self.task, schedule, seed=self.settings.seed, report=at_rung, lock=self._lock
-        )
-        return replace(
-            known,
-            epochs=result.epochs,
-            scores=result.score.values,
-            train_s=result.train_s,
-            memory_mb=result.memory_mb,
+        def at_rung(result: TrainingResult) -> bool:
+            return result.epochs >= schedule.epochs or report(evaluation(result))
+
+        seed = self.settings.seed
+        return evaluation(
+            train(model, self.task, schedule, seed=seed, report=at_rung, lock=self._lock)
         )
 
 

@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import joblib
 import torch
 
 from spnas.device import resolve_device
 from spnas.errors import BudgetError, ConfigError
-from spnas.latency import default_runtime, runtime_names
+from spnas.latency import check_runtime, default_runtime
 from spnas.networks import Network, load_base_weights
 from spnas.search.budget import Budget
 from spnas.search.config import SearchConfig
@@ -69,6 +70,20 @@ class Plan:
         return self.config.runtime or default_runtime(self.device)
 
     @property
+    def one_gpu(self) -> bool:
+        """Whether the user named one CUDA device, `cuda:1`, rather than all."""
+        return self.device.type == "cuda" and _names_index(self.config.device)
+
+    @property
+    def visible_gpu(self) -> str | None:
+        """The one GPU that workers may see, as CUDA_VISIBLE_DEVICES names it; None for all of this process."""
+        if not self.one_gpu:
+            return None
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        index = self.device.index or 0
+        return visible.split(",")[index].strip() if visible else str(index)
+
+    @property
     def resources(self) -> dict[str, float]:
         """What Ray reserves for a trial."""
         gpus = self.config.gpus_per_trial if self.gpus else 0.0
@@ -84,7 +99,8 @@ class Plan:
             data=self.config.data,
             num_classes=self.info.num_classes,
             imgsz=self.imgsz,
-            device=str(self.device),
+            # Ray shows each worker its own GPU only, under the number 0.
+            device="cuda:0" if self.device.type == "cuda" else str(self.device),
             threads=threads or self.config.cpus_per_trial,
             seed=self.config.seed,
             weights=str(weights.resolve()),
@@ -101,7 +117,7 @@ class Plan:
             "base": self.network.name,
             "task": self.network.kind,
             "num_classes": self.info.num_classes,
-            "device": str(self.device),
+            "device": str(self.device) if self.one_gpu else self.device.type,
             "imgsz": self.imgsz,
             "cpus": self.cpus,
             "gpus": self.gpus,
@@ -134,9 +150,7 @@ def make_plan(config: SearchConfig) -> Plan:
     """
     budget = Budget.parse(config.budget)
     device = resolve_device(config.device)
-    if config.runtime is not None and config.runtime not in runtime_names():
-        known = ", ".join(runtime_names())
-        raise ConfigError(f"runtime: expected one of {known}, got {config.runtime!r}")
+    check_runtime(config.runtime or default_runtime(device), device)
     space = load_space(config.space)
     kind = space.network.kind
     info = check_data(kind, config.data)
@@ -172,10 +186,7 @@ def make_plan(config: SearchConfig) -> Plan:
 
 def _reserve(config: SearchConfig, device: torch.device) -> tuple[int, int, int]:
     """Give cores and GPUs to reserve and the trials that run at a time."""
-    usable = (
-        len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    )
-    cpus = config.cpus or usable
+    cpus = config.cpus or joblib.cpu_count()
     if config.cpus_per_trial > cpus:
         raise ConfigError(
             f"cpus_per_trial: expected at most the {cpus} reserved, got {config.cpus_per_trial}"
@@ -183,16 +194,20 @@ def _reserve(config: SearchConfig, device: torch.device) -> tuple[int, int, int]
     if device.type != "cuda":
         slots = cpus // config.cpus_per_trial if device.type == "cpu" else 1
         return cpus, 0, slots
-    there = torch.cuda.device_count()
+    there = 1 if _names_index(config.device) else torch.cuda.device_count()
     gpus = config.gpus or there
     if gpus > there:
-        raise ConfigError(f"gpus: expected at most the {there} of this machine, got {gpus}")
+        raise ConfigError(f"gpus: expected at most the {there} of {config.device}, got {gpus}")
     if config.gpus_per_trial > gpus:
         raise ConfigError(
             f"gpus_per_trial: expected at most the {gpus} reserved, got {config.gpus_per_trial:g}"
         )
     slots = int(gpus / config.gpus_per_trial)
     return max(cpus, slots * config.cpus_per_trial), gpus, slots
+
+
+def _names_index(device: str) -> bool:
+    return device.isdecimal() or ":" in device
 
 
 def _check_weights(config: SearchConfig, space: SearchSpace, num_classes: int) -> None:
@@ -217,4 +232,8 @@ def _proxy(config: SearchConfig, kind: str) -> Schedule:
 
 def _base(config: SearchConfig, kind: str) -> Schedule:
     schedule = base_schedule(kind)
-    return replace(schedule, epochs=config.base_epochs) if config.base_epochs else schedule
+    return replace(
+        schedule,
+        epochs=config.base_epochs or schedule.epochs,
+        batch_size=config.batch or schedule.batch_size,
+    )

@@ -66,10 +66,10 @@ def render(coordinator: Coordinator) -> Group:
         for state in ("complete", "stopped", "failed", "infeasible")
         if state in states
     )
-    left = coordinator.ledger.seconds_left()
+    to_go = coordinator.seconds_to_go()
     figures = [
-        f"budget {coordinator.ledger.describe()}",
-        f"left {_clock(left)}" if left is not None else "",
+        f"budget {coordinator.spent()}",
+        f"to go {_clock(to_go)}" if to_go is not None else "",
         f"trials {counts or 'none yet'}",
         f"running {len(coordinator.running)}",
         f"hypervolume {coordinator.hypervolume():.4f}",

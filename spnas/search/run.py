@@ -7,9 +7,11 @@ import logging
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import yaml
 from rich.console import Console
 from rich.logging import RichHandler
 
@@ -27,6 +29,8 @@ from spnas.search.study import SearchStudy
 
 logger = logging.getLogger("spnas")
 
+_KEPT = ("device", "imgsz", "runtime", "latency_batch")  # resolved once, when the run began
+
 
 def search(config: SearchConfig, console: Console) -> RunDirectory:
     """Check everything, make the run directory, search, write the front.
@@ -43,15 +47,27 @@ def search(config: SearchConfig, console: Console) -> RunDirectory:
     """
     plan = make_plan(_absolute(config))
     run = RunDirectory.create(Path(config.results), config.run_name())
+    with run.hold():
+        return _search(run, _write_plan(run, plan), console)
+
+
+def _write_plan(run: RunDirectory, plan: Plan) -> Plan:
+    """Write what the search is made of; give the plan on the data as written, which no working directory changes."""
     write_text_atomic(run.space, plan.space.text)
     write_text_atomic(run.config, write_config(plan.config, plan.resolved()))
     environment = describe_environment(plan.device)
     write_text_atomic(run.environment, json.dumps(environment, indent=2) + "\n")
-    return _search(run, plan, console)
+    if plan.config.data is None or not plan.info.source.is_file():
+        return plan
+    write_text_atomic(run.data, yaml.safe_dump(plan.info.document(), sort_keys=False))
+    data = {"data": str(run.data.resolve())}
+    return replace(plan, config=plan.config.model_copy(update=data))
 
 
 def resume(path: Path, budget: str | None, console: Console) -> RunDirectory:
     """Go on with a run: completed trials are kept, those under way are run again once.
+
+    Space, data, device, image size and what latency is measured with are those the run began with.
 
     Args:
         path: The run directory.
@@ -62,19 +78,24 @@ def resume(path: Path, budget: str | None, console: Console) -> RunDirectory:
         InputError: It is no run directory, or its data set or device is gone.
     """
     run = RunDirectory.open(path)
-    config, _ = read_config(run.config)
-    changes: dict[str, Any] = {"space": str(run.space)}
+    config, resolved = read_config(run.config)
+    changes: dict[str, Any] = {name: resolved[name] for name in _KEPT if name in resolved}
+    changes["space"] = str(run.space)
+    if run.data.is_file():
+        changes["data"] = str(run.data.resolve())
+    if run.base_weights.is_file():  # already taken from the user's file, or trained
+        changes["weights"] = str(run.base_weights.resolve())
     if budget is not None:
         changes["budget"] = budget
-    return _search(run, make_plan(config.model_copy(update=changes)), console)
+    with run.hold():
+        return _search(run, make_plan(config.model_copy(update=changes)), console)
 
 
 def _absolute(config: SearchConfig) -> SearchConfig:
-    """Make the paths absolute, so that the run can be resumed from any folder."""
+    """Make the paths absolute, so that the run can be resumed from any folder; a shipped data set's name is no path."""
     paths = {"data": config.data, "weights": config.weights}
-    return config.model_copy(
-        update={name: str(Path(path).resolve()) for name, path in paths.items() if path}
-    )
+    there = {name: Path(path) for name, path in paths.items() if path and Path(path).exists()}
+    return config.model_copy(update={name: str(path.resolve()) for name, path in there.items()})
 
 
 def _search(run: RunDirectory, plan: Plan, console: Console) -> RunDirectory:
@@ -100,7 +121,7 @@ def _run_phases(
     # Ray is imported when a search really starts, after everything the user gave has been checked.
     from spnas.search.runner import ray_cluster, run_trials
 
-    with ray_cluster(plan.cpus, plan.gpus):
+    with ray_cluster(plan.cpus, plan.gpus, plan.visible_gpu):
         base = study.get("base") or prepare_base(run, plan, study, ledger)
         lost = study.recover()
         if lost:

@@ -21,13 +21,15 @@ from spnas.search.coordinator import Coordinator
 from spnas.search.objective import Evaluation, TrialSettings
 from spnas.search.plan import Plan
 
-# Ray and Ultralytics read these when they are imported, here and in the workers: no telemetry, no result files of their
-# own, no bars; time for a stopped trial to wind up before its worker takes the next one; no lower priority, which would
-# slow trainings beside any other load; threads that wait without spinning, 5 times faster on a busy 2-core machine.
+# Ray and Ultralytics read these when they are imported, here and in the workers: no telemetry, no result files of
+# their own, no bars; the user's working directory, which relative paths start from; time for a stopped trial to wind
+# up before its worker takes the next one; no lower priority, which would slow trainings beside any other load; threads
+# that wait without spinning, 5 times faster on a busy 2-core machine.
 _ENVIRONMENT = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_DEDUP_LOGS": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
     "RAY_worker_niceness": "0",
     "OMP_WAIT_POLICY": "PASSIVE",
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
@@ -88,10 +90,13 @@ class CoordinatedSearcher(_StaysInDriver, Searcher):
         """Keep an ended trial."""
         if trial_id not in self._coordinator.running:
             return
-        reason = (
-            "the worker died or did not answer in time" if error else (result or {}).get("error")
+        if error:  # the result is then the last rung's, if any
+            self._coordinator.lose(trial_id)
+            return
+        known = result or {}
+        self._coordinator.end(
+            trial_id, _read(result), known.get("error") or None, known.get("seconds")
         )
-        self._coordinator.end(trial_id, _read(result), reason or None)
 
     def save(self, checkpoint_path: str) -> None:
         """Write nothing: the study is the truth."""
@@ -131,8 +136,16 @@ class TickCallback(_StaysInDriver, tune.Callback):
 
 
 @contextmanager
-def ray_cluster(cpus: int, gpus: int) -> Iterator[None]:
-    """Start a private Ray on 127.0.0.1 for the time of a search."""
+def ray_cluster(cpus: int, gpus: int, visible_gpu: str | None = None) -> Iterator[None]:
+    """Start a private Ray on 127.0.0.1 for the time of a search.
+
+    Args:
+        cpus: Cores it may give away.
+        gpus: GPUs it may give away.
+        visible_gpu: The one GPU it may use, as CUDA_VISIBLE_DEVICES names it; None for all that are visible.
+    """
+    if visible_gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible_gpu
     for name in ("ray", "ray.tune", "ray.train", "ray.air"):
         logging.getLogger(name).setLevel(logging.ERROR)
     ray.init(
@@ -159,10 +172,12 @@ def run_base(settings: TrialSettings, plan: Plan) -> Iterator[BaseEvent]:
     try:
         for reference in task.remote(settings, plan.base_schedule, plan.config.weights):
             yield ray.get(reference)
-    except ray.exceptions.RayTaskError as error:
-        if isinstance(error.cause, SpnasError):  # its own words, without the worker's traceback
-            raise error.cause from None
-        raise
+    except ray.exceptions.RayError as error:  # in its own words, without the worker's traceback
+        cause = getattr(error, "cause", None) or error
+        if isinstance(cause, SpnasError):
+            raise cause from None
+        told = " ".join(str(cause).split()) or "no reason was given"
+        raise SpnasError(f"the base network: {type(cause).__name__}: {told:.500}") from None
 
 
 def run_trials(

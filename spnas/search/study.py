@@ -15,7 +15,7 @@ from typing import Any, cast
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import TrialState
-from sqlalchemy import event
+from sqlalchemy import URL, event
 
 from spnas.architecture import Architecture, Choice
 from spnas.errors import RunError
@@ -52,7 +52,10 @@ class Proposal:
 
 def _open_storage(path: Path) -> optuna.storages.RDBStorage:
     """Open SQLite in WAL mode: ten times less waiting for the disk a trial, and as safe against a killed process."""
-    storage = optuna.storages.RDBStorage(f"sqlite:///{path}")
+    url = URL.create(
+        "sqlite", database=str(path)
+    )  # a path may hold characters that mean something in a URL
+    storage = optuna.storages.RDBStorage(url.render_as_string(hide_password=False))
 
     @event.listens_for(storage.engine, "connect")
     def _pragmas(connection: Any, _record: Any) -> None:
@@ -130,9 +133,15 @@ class SearchStudy:
     def enqueue(self, architectures: Sequence[tuple[Architecture, Origin]]) -> None:
         """Put architectures before the sampler's own proposals, in this order.
 
-        The base network may lie outside the space (a site without `regular`): it is evaluated all the same.
+        The base network may lie outside the space (a site without `regular`): it is evaluated all the same. One that
+        is in the study already is left out.
         """
+        there = {
+            trial.user_attrs.get("architecture") for trial in self._study.get_trials(deepcopy=False)
+        }
         for architecture, origin in architectures:
+            if architecture.text in there:
+                continue
             attrs = {"architecture": architecture.text, "origin": origin}
             self._study.enqueue_trial(self._params(architecture), user_attrs=attrs)
 
@@ -149,6 +158,16 @@ class SearchStudy:
             lost += 1
         return lost
 
+    def retry(self, proposal: Proposal) -> bool:
+        """Put a trial under way back at its place in the queue; False where that was done before."""
+        trial_id = self._trial_id(proposal)
+        if self._storage.get_trial(trial_id).user_attrs.get("retried"):
+            return False
+        self._storage.set_trial_user_attr(trial_id, "retried", True)
+        self._storage.set_trial_state_values(trial_id, TrialState.WAITING)
+        self._known.pop(proposal.architecture, None)
+        return True
+
     def propose(self) -> Proposal | None:
         """Give an architecture that was never evaluated nor is under way; None where the space has no other."""
         for _ in range(_ASKS_BEFORE_RANDOM):
@@ -164,7 +183,9 @@ class SearchStudy:
             architecture = self._space.sample(self._rng)
             if architecture not in self._known:
                 self.enqueue([(architecture, "sampler")])
-                return self._accept(self._study.ask(self._distributions))
+                proposal = self._accept(self._study.ask(self._distributions))
+                if proposal is not None:  # else an older one in the queue came first, and was known
+                    return proposal
         return None
 
     def _accept(self, trial: optuna.Trial) -> Proposal | None:

@@ -7,10 +7,12 @@ import json
 import logging
 import queue
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from typing import Any
 
+import torch
 from ray import tune
 
 from spnas.architecture import Architecture
@@ -18,8 +20,9 @@ from spnas.plugins import load_plugins
 from spnas.search.objective import Evaluation, Evaluator, TrialSettings, train_base
 from spnas.training import Schedule
 
-# After each epoch its number and mean loss; at last the facts of `train_base`.
-BaseEvent = tuple[int, float] | dict[str, Any]
+# After each epoch its number and mean loss; None now and then between; at last the facts of `train_base`.
+BaseEvent = tuple[int, float] | None | dict[str, Any]
+_SIGN_OF_LIFE_S = 2.0
 
 _evaluators: dict[TrialSettings, Evaluator] = {}
 
@@ -35,19 +38,23 @@ def evaluate_trial(config: dict[str, Any], settings: TrialSettings, timeout_s: f
         timeout_s: Seconds after which the process ends itself, should the trial hang.
     """
     faulthandler.dump_traceback_later(timeout_s, exit=True)
+    started = time.perf_counter()
     try:
         load_plugins()
         evaluator = _evaluators.get(settings)
         if evaluator is None:
             evaluator = _evaluators.setdefault(settings, Evaluator(settings))
+            started = time.perf_counter()  # only a worker's first trial waits for this
         result = evaluator.evaluate(Architecture.from_text(config["architecture"]), _report_rung)
         final = {"evaluation": json.dumps(asdict(result)), "error": ""}
+    except torch.AcceleratorError:
+        raise  # the process can use its GPU no more: Ray starts a new one
     except Exception as error:
         logging.getLogger("spnas").exception("trial %s failed", config["trial"])
         final = {"evaluation": "", "error": " ".join(f"{type(error).__name__}: {error}".split())}
     finally:
         faulthandler.cancel_dump_traceback_later()
-    tune.report({**final, "final": True})
+    tune.report({**final, "final": True, "seconds": time.perf_counter() - started})
 
 
 def _report_rung(evaluation: Evaluation) -> bool:
@@ -62,7 +69,8 @@ def stream_base(
     """Prepare the base network as `train_base` does, telling of each epoch, so that the driver can follow and stop it.
 
     Yields:
-        `(epochs done, mean loss)` after each epoch; at last what `train_base` returns.
+        `(epochs done, mean loss)` after each epoch; None where nothing happened for two seconds, so that the driver can
+        look at its clock; at last what `train_base` returns.
     """
     events: queue.SimpleQueue[BaseEvent | BaseException] = queue.SimpleQueue()
 
@@ -76,7 +84,11 @@ def stream_base(
     # In a thread, since a callback cannot yield.
     threading.Thread(target=work, daemon=True).start()
     while True:
-        event = events.get()
+        try:
+            event = events.get(timeout=_SIGN_OF_LIFE_S)
+        except queue.Empty:
+            yield None
+            continue
         if isinstance(event, BaseException):
             raise event
         yield event

@@ -77,6 +77,9 @@ def valid_rules(content: Any) -> dict[int, RuleSchema]:
 
 def _problem(file: YamlFile, error: ErrorDetails) -> str:
     keys: KeyPath = error["loc"]
+    if error["type"] == "invalid_key":  # such as `1:`
+        where = file.where(*keys[:-1], str(keys[-1]))
+        return f"{where}expected a name as key, got {error['input']!r}"
     where = file.where(*keys)
     if error["type"] == "extra_forbidden":
         model = RuleSchema if len(keys) > 1 else SpaceSchema

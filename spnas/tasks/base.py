@@ -47,6 +47,12 @@ class DataInfo:
         """Number of classes."""
         return len(self.names)
 
+    def document(self) -> dict[str, Any]:
+        """Give a data.yaml's content that says the same from any working directory."""
+        paths = {"train": self.train, "val": self.val}
+        found = {key: [str(path.resolve()) for path in value] for key, value in paths.items()}
+        return {**found, "names": dict(enumerate(self.names))}
+
 
 @dataclass(frozen=True)
 class Score:

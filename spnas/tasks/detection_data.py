@@ -67,9 +67,16 @@ def image_files(sources: Iterable[Path]) -> list[Path]:
             found += glob.glob(os.path.join(glob.escape(str(source)), "**", "*.*"), recursive=True)
         else:
             parent = f"{source.parent}{os.sep}"
-            lines = source.read_text(encoding="utf-8-sig").strip().splitlines()
+            try:
+                lines = source.read_text(encoding="utf-8-sig").strip().splitlines()
+            except (OSError, UnicodeDecodeError):
+                raise DataError(f"{source}: expected a text file naming one image a line") from None
             found += [x.replace("./", parent, 1) if x.startswith("./") else x for x in lines]
-    return [Path(x) for x in sorted(found) if x.rpartition(".")[-1].lower() in IMAGE_SUFFIXES]
+    return [Path(x) for x in sorted(found) if _is_image(x)]
+
+
+def _is_image(path: str) -> bool:
+    return path.rpartition(".")[-1].lower() in IMAGE_SUFFIXES
 
 
 def label_file(image: Path) -> Path:
@@ -147,5 +154,7 @@ def _paths(content: dict[str, Any], key: str, root: Path, problems: list[str]) -
             path = (root / entry[3:]).resolve()  # Ultralytics forgives one level too many
         if not path.exists():
             problems.append(f"{key}: no folder or file {path}")
+        elif path.is_file() and _is_image(str(path)):
+            problems.append(f"{key}: expected a folder or a list of images, got the image {path}")
         paths.append(path)
     return tuple(paths)

@@ -20,9 +20,6 @@ from spnas.training.schedule import Schedule
 
 MAX_GRADIENT_NORM = 10.0  # as Ultralytics' trainer clips
 
-Report = Callable[[int, Score], bool]
-Progress = Callable[[int, float], None]
-
 
 class SharedLock(Protocol):
     """A lock that trainings share and that a latency measurement takes for itself."""
@@ -33,14 +30,14 @@ class SharedLock(Protocol):
 
 @dataclass(frozen=True)
 class TrainingResult:
-    """What a training gave.
+    """What a training gave, at a rung or at its end.
 
     Attributes:
         score: The last score.
         epochs: Epochs done.
         train_s: Wall seconds of training and validation, without waiting for the lock.
         memory_mb: Peak CUDA memory in MB; None elsewhere.
-        stopped: Whether `report` ended it before the last epoch.
+        stopped: Whether it is not, or was not, trained to the last epoch.
     """
 
     score: Score
@@ -50,10 +47,15 @@ class TrainingResult:
     stopped: bool
 
 
+Report = Callable[[TrainingResult], bool]
+Progress = Callable[[int, float], None]
+
+
 @dataclass
 class _Stopwatch:
     """Counts the seconds spent inside `running`, after the lock was got."""
 
+    device: torch.device
     lock: SharedLock | None
     seconds: float = 0.0
     _nothing: AbstractContextManager[Any] = field(default_factory=contextlib.nullcontext)
@@ -64,6 +66,10 @@ class _Stopwatch:
             started = time.perf_counter()
             try:
                 yield
+                if self.lock and self.device.type == "cuda":
+                    torch.cuda.synchronize(
+                        self.device
+                    )  # kernels still queued would disturb whoever measures next
             finally:
                 self.seconds += time.perf_counter() - started
 
@@ -88,7 +94,7 @@ def train(
         task: Data, loss and metric.
         schedule: Length, rungs and learning rate.
         seed: Of the order of the images, their augmentation and any dropout.
-        report: Called with the epochs done and the score at each rung and at the end; returning False stops.
+        report: Called with what is known at each rung and at the end; returning False stops.
         progress: Called with the epochs done and the mean loss of the last one, after each.
         lock: Held shared while a batch trains or the model is scored.
 
@@ -98,16 +104,14 @@ def train(
     device = next(model.parameters()).device
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
-    watch = _Stopwatch(lock)
+    watch = _Stopwatch(device, lock)
     task.attach(model)
     with (
         torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
         _channels_last(model),
     ):
         torch.manual_seed(seed)
-        score, epochs = _train_rungs(model, task, schedule, seed, report, progress, watch)
-    memory = torch.cuda.max_memory_allocated(device) / 1e6 if device.type == "cuda" else None
-    return TrainingResult(score, epochs, watch.seconds, memory, epochs < schedule.epochs)
+        return _train_rungs(model, task, schedule, seed, report, progress, watch)
 
 
 def score_model(model: nn.Module, task: Task, calibration: int) -> Score:
@@ -132,8 +136,8 @@ def _train_rungs(
     report: Report | None,
     progress: Progress | None,
     watch: _Stopwatch,
-) -> tuple[Score, int]:
-    """Train epoch by epoch; give the last score and the epochs done."""
+) -> TrainingResult:
+    """Train epoch by epoch; give what is known at the last rung reached."""
     optimizer = _optimizer(model, schedule)
     scored_after = {*schedule.rungs, schedule.epochs}
     for epoch in range(1, schedule.epochs + 1):
@@ -144,10 +148,17 @@ def _train_rungs(
             continue
         with watch.running():
             score = score_model(model, task, schedule.calibration)
-        go_on = report is None or report(epoch, score)
+        known = TrainingResult(
+            score, epoch, watch.seconds, _peak_memory_mb(watch.device), epoch < schedule.epochs
+        )
+        go_on = report is None or report(known)
         if epoch == schedule.epochs or not go_on:
             break
-    return score, epoch
+    return known
+
+
+def _peak_memory_mb(device: torch.device) -> float | None:
+    return torch.cuda.max_memory_allocated(device) / 1e6 if device.type == "cuda" else None
 
 
 def _train_epoch(

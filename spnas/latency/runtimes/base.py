@@ -49,11 +49,18 @@ class Session(Protocol):
 Runtime = Callable[[torch.device, int], AbstractContextManager[Session]]
 
 _RUNTIMES: dict[str, Runtime] = {}
+_DEVICES: dict[str, tuple[str, ...]] = {}
 _R = TypeVar("_R", bound=Runtime)
 
 
-def register_runtime(name: str) -> Callable[[_R], _R]:
+def register_runtime(
+    name: str, devices: tuple[str, ...] = ("cpu", "cuda", "mps")
+) -> Callable[[_R], _R]:
     """Make a runtime known under a name; use as a decorator.
+
+    Args:
+        name: Its name.
+        devices: Types of the devices that it runs on.
 
     Raises:
         ValueError: The name is taken.
@@ -62,7 +69,7 @@ def register_runtime(name: str) -> Callable[[_R], _R]:
     def register(runtime: _R) -> _R:
         if name in _RUNTIMES:
             raise ValueError(f"runtime {name!r} is registered already")
-        _RUNTIMES[name] = runtime
+        _RUNTIMES[name], _DEVICES[name] = runtime, devices
         return runtime
 
     return register
@@ -92,3 +99,15 @@ def get_runtime(name: str) -> Runtime:
             f"unknown runtime {name!r}, expected one of: {', '.join(runtime_names())}"
         )
     return _RUNTIMES[name]
+
+
+def check_runtime(name: str, device: torch.device) -> None:
+    """Check that there is a runtime of that name and that it runs on the device.
+
+    Raises:
+        ConfigError: It does not; the message tells what is allowed.
+    """
+    get_runtime(name)
+    if device.type not in _DEVICES[name]:
+        fitting = ", ".join(known for known in runtime_names() if device.type in _DEVICES[known])
+        raise ConfigError(f"runtime {name} does not run on {device}, expected one of: {fitting}")

@@ -19,7 +19,7 @@ import onnxruntime
 import torch
 from torch import Tensor, nn
 
-from spnas.errors import ConfigError, SpnasError
+from spnas.errors import SpnasError
 from spnas.latency.runtimes.allocator import keep_freed_memory
 from spnas.latency.runtimes.base import Sample, Sampler, register_runtime
 
@@ -104,16 +104,10 @@ def _check(network: nn.Module, example: Tensor, output: Any) -> None:
         )
 
 
-@register_runtime("onnxruntime")
+@register_runtime("onnxruntime", devices=("cpu",))
 @contextmanager
 def onnx_runtime(device: torch.device, threads: int) -> Iterator[OnnxSession]:
-    """Open a session on the CPU with that many threads; see `torch_eager` for the memory that is kept.
-
-    Raises:
-        ConfigError: The device is no CPU.
-    """
-    if device.type != "cpu":
-        raise ConfigError(f"runtime onnxruntime: expected the device cpu, got {device}")
+    """Open a session on the CPU with that many threads; see `torch_eager` for the memory that is kept."""
     keep_freed_memory()
     if threads == 1:
         yield OnnxSession(threads, "thread_cpu", time.thread_time)

@@ -59,7 +59,9 @@ def session(monkeypatch: pytest.MonkeyPatch) -> ScriptedSession:
     def scripted(device: torch.device, threads: int) -> Iterator[ScriptedSession]:
         yield opened
 
-    monkeypatch.setitem(base._RUNTIMES, "scripted", scripted)
+    for registry in ("_RUNTIMES", "_DEVICES"):  # put back as they were after the test
+        monkeypatch.setattr(base, registry, dict(getattr(base, registry)))
+    base.register_runtime("scripted")(scripted)
     return opened
 
 

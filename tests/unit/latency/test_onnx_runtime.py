@@ -72,7 +72,9 @@ def test_switches_a_heads_export_on_in_a_copy_only() -> None:
 
 
 def test_refuses_another_device() -> None:
-    with pytest.raises(ConfigError, match="expected the device cpu, got cuda:0"):
+    with pytest.raises(
+        ConfigError, match="onnxruntime does not run on cuda:0, expected one of: torch"
+    ):
         measure(
             network(8),
             network(8),

@@ -42,3 +42,15 @@ def test_a_root_that_cannot_be_made_is_told_of(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match=r"file.run"):
         RunDirectory.create(tmp_path / "file", "run")
+
+
+def test_a_run_is_held_by_one_at_a_time(tmp_path: Path) -> None:
+    run = RunDirectory.create(tmp_path, "held")
+    with (
+        run.hold(),
+        pytest.raises(RunError, match="under way in another process"),
+        RunDirectory(run.path).hold(),
+    ):
+        pass
+    with run.hold():
+        pass

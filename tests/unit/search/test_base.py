@@ -67,7 +67,7 @@ def test_a_budget_that_suffices_prepares_the_trials(
     made: tuple[Worker, SearchStudy, Prepare],
 ) -> None:
     _, study, prepare = made
-    assert prepare("60s") == FACTS == study.get("base")
+    assert prepare("90s") == FACTS == study.get("base")
     assert spent_so_far(study) == 80
     proposal = study.propose()
     assert proposal is not None
@@ -78,7 +78,7 @@ def test_gives_up_once_the_training_is_known_to_outlast_the_budget(
     made: tuple[Worker, SearchStudy, Prepare],
 ) -> None:
     worker, study, prepare = made
-    with pytest.raises(BudgetError, match=r"'35s' .* 4 epochs take about 0.7 min"):
+    with pytest.raises(BudgetError, match=r"'35s' .*4 epochs take about 0.7 min"):
         prepare("35s")
     assert worker.epochs == 2  # the second epoch tells how long an epoch takes
     assert spent_so_far(study) == 40

@@ -53,3 +53,12 @@ def test_round_trip(tmp_path: Path) -> None:
 def test_names_a_run_after_its_space() -> None:
     assert make_config({"space": "dir/my.yaml", "budget": "1m"}).run_name().startswith("my-2")
     assert make_config({"space": "yolov8n", "budget": "1m", "name": "a"}).run_name() == "a"
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [("gpus_per_trial", 1.5), ("seed", 2**32), ("trial_timeout_s", float("inf")), ("imgsz", 0)],
+)
+def test_refuses_what_would_fail_later(option: str, value: float) -> None:
+    with pytest.raises(ConfigError, match=f"--{option.replace('_', '-')}: "):
+        make_config({"space": "yolov8n", "budget": "1m", option: value})

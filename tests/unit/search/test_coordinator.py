@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -228,3 +230,89 @@ def test_front_and_hypervolume(make_coordinator: Make) -> None:
     # Dominated area up to the ratio 1.25: steps at the ratios .7 .8 .9 1 with accuracies .6 .7 .8 .9.
     expected = 0.1 * (0.6 + 0.7 + 0.8) + 0.25 * 0.9
     assert coordinator.hypervolume() == pytest.approx(expected)
+
+
+def test_a_lost_trial_is_run_again_once_and_then_failed(make_coordinator: Make) -> None:
+    coordinator = make_coordinator()
+    run_one(coordinator)
+    first = coordinator.start("b")
+    assert first is not None
+    coordinator.lose("b")
+    assert len(coordinator.records) == 1
+    again = coordinator.start("c")
+    assert again == first
+    coordinator.lose("c")
+    assert [(r.trial, r.state) for r in coordinator.records] == [
+        (0, "complete"),
+        (first.trial, "failed"),
+    ]
+    other = coordinator.start("d")
+    assert other is not None
+    assert other.architecture != first.architecture
+
+
+def test_a_base_that_fails_ends_the_search(make_coordinator: Make, space: SearchSpace) -> None:
+    coordinator = make_coordinator()
+    coordinator.study.enqueue(seed_architectures(space))
+    assert coordinator.start("a") is not None
+    coordinator.end("a", None, "DataError: no folder")
+    assert coordinator.start("b") is None
+    assert coordinator.finished == "the base network's own trial failed: DataError: no folder"
+
+
+def test_failures_in_a_row_end_the_search(make_coordinator: Make) -> None:
+    coordinator = make_coordinator()
+    for failures in (4, 5):  # a success between starts the count anew
+        run_one(coordinator)
+        for _ in range(failures):
+            assert coordinator.finished is None
+            assert coordinator.start("a") is not None
+            coordinator.end("a", None, "RuntimeError: broken")
+    assert coordinator.start("a") is None
+    assert coordinator.finished == "5 trials in a row failed, the last one: RuntimeError: broken"
+
+
+def test_seeds_queued_twice_are_there_once(make_coordinator: Make, space: SearchSpace) -> None:
+    """As after a kill between queueing the seeds and noting that the base is prepared."""
+    coordinator = make_coordinator(rungs=())
+    for _ in range(2):
+        coordinator.study.enqueue(seed_architectures(space))
+    evaluated = 0
+    while coordinator.start("a") is not None:
+        proposal = coordinator.running["a"].proposal
+        coordinator.end("a", evaluation(proposal.architecture), None)
+        evaluated += 1
+    assert evaluated == 27
+
+
+def test_the_workers_own_seconds_tell_what_still_fits(make_coordinator: Make, clock: Any) -> None:
+    """A worker's first trial also waits ten seconds for imports; the next ones do not."""
+    coordinator = make_coordinator(budget="20s", slots=1)
+    proposal = coordinator.start("a")
+    assert proposal is not None
+    clock.now += 13
+    coordinator.end("a", evaluation(proposal.architecture), None, seconds=3.0)
+    assert coordinator.start("b") is not None
+
+
+def test_a_number_of_trials_is_counted_and_its_time_estimated(
+    make_coordinator: Make, clock: Any
+) -> None:
+    coordinator = make_coordinator(budget="10trials", slots=2)
+    assert coordinator.seconds_to_go() is None
+    for _ in range(4):
+        proposal = coordinator.start("a")
+        assert proposal is not None
+        clock.now += 30
+        coordinator.end("a", evaluation(proposal.architecture), None)
+    assert coordinator.spent() == "4 of 10 trials"
+    assert coordinator.seconds_to_go() == 6 * 30 / 2
+
+
+def test_a_folder_with_characters_of_urls_keeps_its_study(
+    tmp_path: Path, space: SearchSpace
+) -> None:
+    folder = tmp_path / "a?b=1 %20#c"
+    folder.mkdir()
+    SearchStudy(folder / "study.db", space, "top1", seed=0).close()
+    assert (folder / "study.db").stat().st_size > 0

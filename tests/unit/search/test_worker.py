@@ -124,7 +124,8 @@ def test_the_driver_hears_of_each_epoch_of_the_base(
     settings: TrialSettings, tmp_path: Path
 ) -> None:
     trained = dataclasses.replace(settings, weights=str(tmp_path / "trained.pt"))
-    *epochs, facts = worker.stream_base(trained, Schedule(epochs=3, batch_size=16), None)
+    events = worker.stream_base(trained, Schedule(epochs=3, batch_size=16), None)
+    *epochs, facts = (event for event in events if event is not None)
     assert [number for number, _ in epochs] == [1, 2, 3]
     assert epochs[-1][1] < epochs[0][1]
     assert facts["latency_ms"] > 0

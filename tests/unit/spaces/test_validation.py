@@ -54,6 +54,12 @@ CASES = {
         "- conv1",
         r"6: sites\[1\]: expected a rule",
     ),
+    "key type": ("tie: []", "1: x", "8: 1: expected a name as key, got 1"),
+    "rule key type": (
+        "- match: conv1\n",
+        "- match: conv1\n    1: 2\n",
+        r"7: sites\[1\]\.1: .* got 1",
+    ),
     "match type": ("match: conv1", "match: 1", r"6: sites\[1\]\.match: expected a pattern .*got 1"),
     "no match": ("- match: conv1\n    ", "- ", r"6: sites\[1\]\.match: missing"),
     "no choices": (

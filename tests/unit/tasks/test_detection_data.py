@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from spnas.errors import DataError
 from spnas.tasks.detection_data import (
     IMAGE_SUFFIXES,
     image_files,
@@ -86,3 +87,26 @@ def test_label_files_equal_ultralytics() -> None:
     images = ["/x/images/train/a.b.jpg", "/images/x/images/1.png", "/plain/2.jpg"]
     expected = ultralytics_data.img2label_paths(images)
     assert [str(label_file(Path(image))) for image in images] == expected
+
+
+def test_the_document_says_the_same_from_any_folder(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "data.yaml").write_text(
+        "path: .\ntrain: images/train\nval: [images/val]\nnames: [cat, dog]\n"
+    )
+    info = locate_detection(str(folder / "data.yaml"))
+    (folder / "frozen.yaml").write_text(yaml.safe_dump(info.document()))
+    monkeypatch.chdir(folder / "set")
+    frozen = locate_detection(str(folder / "frozen.yaml"))
+    assert (frozen.train, frozen.val, frozen.names) == (info.train, info.val, info.names)
+    assert frozen.train == ((folder / "elsewhere/images/train").resolve(),)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.bin"])
+def test_a_file_that_is_no_list_is_refused(folder: Path, name: str) -> None:
+    (folder / "set" / name).write_bytes(b"\xff\xd8\xff\xe0")
+    file = folder / "set" / "data.yaml"
+    file.write_text(f"train: {name}\nval: images/val\nnames: [cat]\n")
+    with pytest.raises(DataError, match=rf"{name}"):
+        image_files(locate_detection(str(file)).train)

@@ -13,9 +13,9 @@ from PIL import Image
 from torch import Tensor, nn
 
 from spnas.errors import TrainingError
-from spnas.tasks import Score, open_task
+from spnas.tasks import open_task
 from spnas.tasks.classification import ClassificationTask
-from spnas.training import Schedule, score_model, train
+from spnas.training import Schedule, TrainingResult, score_model, train
 
 CPU = torch.device("cpu")
 
@@ -54,7 +54,7 @@ def test_training_learns_and_reports_at_each_rung(task: ClassificationTask) -> N
         task,
         Schedule(6, rungs=(1, 3), batch_size=8, lr=0.01),
         seed=0,
-        report=lambda epoch, score: seen.append((epoch, score.value)) or True,
+        report=lambda known: seen.append((known.epochs, known.score.value)) or True,
     )
     assert [epoch for epoch, _ in seen] == [1, 3, 6]
     assert result.score.value == seen[-1][1] == 1.0
@@ -65,9 +65,9 @@ def test_training_learns_and_reports_at_each_rung(task: ClassificationTask) -> N
 def test_a_report_can_stop_the_training(task: ClassificationTask) -> None:
     seen: list[int] = []
 
-    def report(epoch: int, score: Score) -> bool:
-        seen.append(epoch)
-        return epoch < 2
+    def report(known: TrainingResult) -> bool:
+        seen.append(known.epochs)
+        return known.epochs < 2
 
     result = train(_model(), task, Schedule(5, (1, 2, 4), 8), seed=0, report=report)
     assert (seen, result.epochs, result.stopped) == ([1, 2], 2, True)

@@ -1,0 +1,66 @@
+"""What a search resolves before it starts."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from spnas.errors import ConfigError
+from spnas.search.config import SearchConfig
+from spnas.search.plan import Plan, make_plan
+
+
+def plan_of(**options: object) -> Plan:
+    given = {"space": "resnet20-cifar", "budget": "1m", "device": "cpu", **options}
+    return make_plan(SearchConfig.model_validate(given))
+
+
+def on_cuda(plan: Plan, device: str, index: int) -> Plan:
+    """Pretend: there is no CUDA device where tests run, and what is resolved is plain text."""
+    config = plan.config.model_copy(update={"device": device})
+    return dataclasses.replace(plan, config=config, device=torch.device("cuda", index), gpus=1)
+
+
+@pytest.mark.parametrize(
+    ("device", "index", "visible", "expected"),
+    [
+        ("auto", 0, None, None),
+        ("cuda", 0, "2,3", None),
+        ("cuda:1", 1, None, "1"),
+        ("cuda:1", 1, "2,3", "3"),
+        ("0", 0, "GPU-aa,GPU-bb", "GPU-aa"),
+    ],
+)
+def test_one_named_gpu_is_the_only_one_that_workers_see(
+    device: str,
+    index: int,
+    visible: str | None,
+    expected: str | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    if visible is not None:
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    plan = on_cuda(plan_of(), device, index)
+    assert plan.visible_gpu == expected
+    assert plan.resolved()["device"] == ("cuda" if expected is None else f"cuda:{index}")
+
+
+def test_workers_call_their_gpu_number_zero() -> None:
+    plan = on_cuda(plan_of(), "cuda:3", 3)
+    assert plan.settings(Path("base.pt")).device == "cuda:0"
+    assert plan_of().settings(Path("base.pt")).device == "cpu"
+
+
+def test_a_runtime_is_checked_before_anything_is_trained() -> None:
+    with pytest.raises(ConfigError, match=r"unknown runtime 'abacus'.*onnxruntime, torch"):
+        plan_of(runtime="abacus")
+
+
+def test_the_batch_is_that_of_the_base_too() -> None:
+    plan = plan_of(batch=4, base_epochs=3)
+    assert (plan.schedule.batch_size, plan.base_schedule.batch_size) == (4, 4)
+    assert plan.base_schedule.epochs == 3
