@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from bisect import insort
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -92,7 +93,8 @@ class Ledger:
         self._before = spent
         self._clock = clock
         self._start = clock()
-        self._longest = self._expected = 0.0
+        self._expected = 0.0
+        self._lengths: list[float] = []
 
     @property
     def spent(self) -> float:
@@ -110,12 +112,18 @@ class Ledger:
 
     def note_trial(self, wall_seconds: float) -> None:
         """Learn how long a trial takes, wall seconds, to know which ones can still end in time."""
-        self._longest = max(self._longest, wall_seconds)
+        insort(self._lengths, wall_seconds)
 
     @property
     def trial_seconds(self) -> float:
-        """How long a trial may take, wall seconds: the longest so far, or what was expected before there was any."""
-        return self._longest or self._expected
+        """How long the next trial may take, wall seconds: longer than four in five; as expected before there was any.
+
+        Not the longest so far: one trial that waited long for another's latency measurement would end a search early.
+        One that takes longer still ends at its next rung once the budget is spent.
+        """
+        if not self._lengths:
+            return self._expected
+        return self._lengths[int(0.8 * len(self._lengths))]
 
     def may_start(self, trials: int) -> bool:
         """Whether another trial can be started and ended within the budget.

@@ -80,6 +80,18 @@ def test_starts_no_trial_that_cannot_end_in_time() -> None:
     assert ledger.exhausted()
 
 
+@given(st.lists(st.floats(0.1, 1e4), min_size=1, max_size=40))
+def test_the_next_trial_is_taken_to_be_longer_than_four_in_five(lengths: list[float]) -> None:
+    ledger = Ledger(Budget.parse("1h"), 1, clock=Clock())
+    ledger.expect_trial(7)
+    assert ledger.trial_seconds == 7
+    for length in lengths:
+        ledger.note_trial(length)
+    shorter = sum(length <= ledger.trial_seconds for length in lengths)
+    assert ledger.trial_seconds in lengths
+    assert shorter > 0.8 * len(lengths) - 1e-9
+
+
 def test_eight_gpu_hours_on_four_gpus_last_two_hours() -> None:
     assert Budget.parse("8gpu-h").wall_seconds(4) == 2 * 3600
     assert Budget.parse("45m").wall_seconds(4) == 45 * 60
