@@ -101,7 +101,13 @@ def _absolute(config: SearchConfig) -> SearchConfig:
 def _search(run: RunDirectory, plan: Plan, console: Console) -> RunDirectory:
     with _logging(run.log, console):
         logger.info("run %s: %s", run.path, plan.describe())
-        study = SearchStudy(run.study, plan.space, plan.info.columns[0], plan.config.seed)
+        study = SearchStudy(
+            run.study,
+            plan.space,
+            plan.info.columns[0],
+            plan.config.seed,
+            plan.config.max_latency_ratio,
+        )
         try:
             budget = Budget.parse(plan.config.budget)
             ledger = Ledger(budget, plan.devices, spent=spent_so_far(study))

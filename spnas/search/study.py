@@ -6,6 +6,7 @@ them. Values are told for complete trials only, so that Optuna's own Pareto set 
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -21,6 +22,7 @@ from spnas.architecture import Architecture, Choice
 from spnas.errors import RunError
 from spnas.runs import TrialRecord, front_records
 from spnas.runs.records import Origin, State
+from spnas.search.prediction import LatencyModel
 from spnas.search.variation import offspring
 from spnas.spaces import SearchSpace
 
@@ -75,9 +77,18 @@ class SearchStudy:
         space: The search space; each of its variables is one flat categorical parameter.
         metric: Column of the accuracy to maximize; latency is minimized.
         seed: Of the sampler.
+        max_latency_ratio: The sampler's proposals that are foretold to be slower than this share of the base's
+            latency are passed over.
     """
 
-    def __init__(self, path: Path, space: SearchSpace, metric: str, seed: int) -> None:
+    def __init__(
+        self,
+        path: Path,
+        space: SearchSpace,
+        metric: str,
+        seed: int,
+        max_latency_ratio: float = math.inf,
+    ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.path = path
         self._space = space
@@ -102,6 +113,8 @@ class SearchStudy:
             load_if_exists=True,
         )
         self._rng = random.Random(seed + earlier)
+        self._max_ratio = max_latency_ratio
+        self._latency = LatencyModel(space)
         self._records: dict[int, TrialRecord] = {}
         self._known: dict[Architecture, TrialRecord | None] = {}
         self._next = 0
@@ -171,6 +184,7 @@ class SearchStudy:
 
     def propose(self) -> Proposal | None:
         """Give an architecture that was never evaluated nor is under way; None where the space has no other."""
+        self._latency.learn(self.records)
         for _ in range(_ASKS_BEFORE_RANDOM):
             self._line_up_offspring()
             trial = self._study.ask(self._distributions)
@@ -188,15 +202,24 @@ class SearchStudy:
         waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
         if self._next % 2 or waiting or not parents:
             return
-        child = offspring(self._space, parents, self._rng)
-        if child not in self._known:
-            self.enqueue([(child, "sampler")])
+        for _ in range(_ASKS_BEFORE_RANDOM):
+            child = offspring(self._space, parents, self._rng)
+            if child not in self._known and not self._too_slow(child):
+                self.enqueue([(child, "sampler")])
+                return
+
+    def _too_slow(self, architecture: Architecture) -> bool:
+        ratio = self._latency.predict(architecture)
+        return ratio is not None and ratio > self._max_ratio
 
     def _propose_random(self) -> Proposal | None:
         """Draw until something new comes up, for a sampler that has converged or a space that is nearly used up."""
-        for _ in range(50 * _ASKS_BEFORE_RANDOM):
+        for attempt in range(50 * _ASKS_BEFORE_RANDOM):
             architecture = self._space.sample(self._rng)
-            if architecture not in self._known:
+            picky = (
+                attempt < 40 * _ASKS_BEFORE_RANDOM
+            )  # in the end what is foretold to be slow is tried, too
+            if architecture not in self._known and not (picky and self._too_slow(architecture)):
                 self.enqueue([(architecture, "sampler")])
                 proposal = self._accept(self._study.ask(self._distributions))
                 if proposal is not None:  # else an older one in the queue came first, and was known
@@ -214,6 +237,10 @@ class SearchStudy:
             )
         if architecture in self._known:
             self._answer(trial, self._known[architecture])
+            return None
+        if "architecture" not in attrs and self._too_slow(architecture):
+            trial.set_user_attr("foretold", "too slow")
+            self._study.tell(trial, state=TrialState.PRUNED)  # the sampler learns from it
             return None
         number = int(attrs.get("trial", self._next))
         self._next = max(self._next, number + 1)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from spnas.architecture import Architecture
-from spnas.runs import read_trials
+from spnas.runs import TrialRecord, read_trials
 from spnas.search.coordinator import Coordinator, spent_so_far
 from spnas.search.objective import Evaluation
 from spnas.search.seeds import seed_architectures
@@ -316,3 +316,31 @@ def test_a_folder_with_characters_of_urls_keeps_its_study(
     folder.mkdir()
     SearchStudy(folder / "study.db", space, "top1", seed=0).close()
     assert (folder / "study.db").stat().st_size > 0
+
+
+def test_what_is_foretold_to_be_too_slow_is_not_proposed(
+    tmp_path: Path, space: SearchSpace
+) -> None:
+    """Of 27 architectures the 19 with a ghost are slow; once that is learnt, they come after the 8 others."""
+    study = SearchStudy(tmp_path / "study.db", space, "top1", seed=3, max_latency_ratio=1.4)
+    ghosts = []
+    for _ in range(20):
+        proposal = study.propose()
+        if proposal is None:
+            break
+        slow = sum(choice.op == "ghost" for choice in proposal.architecture.values())
+        ghosts.append(slow)
+        known = TrialRecord(
+            trial=proposal.trial,
+            state="infeasible" if slow else "complete",
+            architecture=proposal.architecture,
+            origin="sampler",
+            scores={} if slow else {"top1": 0.5},
+            latency_ms=1.0 + slow,
+            latency_ratio=0.9 + slow,
+        )
+        study.record(proposal, known)
+    study.close()
+    fast = [i for i, slow in enumerate(ghosts) if not slow]
+    assert len(fast) == 8
+    assert 12 <= fast[-1] <= 14
