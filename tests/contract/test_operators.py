@@ -39,7 +39,18 @@ from .operator_formulas import MACS
 
 CHOICES = [
     Choice.parse(text)
-    for text in ("regular", "ghost:0.5", "ghost:0.25", "spconv:0.5", "spconv:0.25", "spconv:0.125")
+    for text in (
+        "dualconv:0.25",
+        "dwsep",
+        "ghost:0.5",
+        "ghost:0.25",
+        "hetconv:0.25",
+        "pconv:0.25",
+        "regular",
+        "spconv:0.5",
+        "spconv:0.25",
+        "spconv:0.125",
+    )
 ]
 
 # What thop counts beside convolution and linear modules, set to zero.
