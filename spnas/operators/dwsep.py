@@ -47,7 +47,7 @@ class DepthwiseSeparable(Operator):
             bias=False,
         )
         self.pointwise = nn.Conv2d(channels, site.out_channels, 1, bias=not host.bn)
-        self.bn = self.norm(site.out_channels) if host.bn else None
+        self.bn_out = self.norm(site.out_channels) if host.bn else None
 
     @classmethod
     def refusal(cls, site: ConvSite, **params: float) -> str | None:
@@ -67,17 +67,17 @@ class DepthwiseSeparable(Operator):
         norm = output_norm(conv, bn)
         if self.pointwise.bias is not None:
             self.pointwise.bias.copy_(norm.bias)
-        if self.bn is not None:
+        if self.bn_out is not None:
             explained = weights.square().sum(1)
-            shrunk(norm, explained, taps.square().sum((1, 2))).write(self.bn)
+            shrunk(norm, explained, taps.square().sum((1, 2))).write(self.bn_out)
 
     def deploy(self) -> nn.Module:
         """Give the two convolutions, the BatchNorm folded into the 1x1, and the activation."""
-        parts = self.depthwise, fold(self.pointwise, self.bn), self.act
+        parts = self.depthwise, fold(self.pointwise, self.bn_out), self.act
         return copy.deepcopy(nn.Sequential(*parts)).eval()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(N, Cin, H, W)` to `(N, Cout, H', W')`."""
         y = self.pointwise(self.depthwise(x))
-        out: Tensor = self.act(y if self.bn is None else self.bn(y))
+        out: Tensor = self.act(y if self.bn_out is None else self.bn_out(y))
         return out

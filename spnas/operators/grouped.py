@@ -61,7 +61,7 @@ class GroupedPlusPointwise(Operator):
             bias=not host.bn,
         )
         self.sum = Sum(grouped, self.make_pointwise())
-        self.bn = self.norm(site.out_channels) if host.bn else None
+        self.bn_out = self.norm(site.out_channels) if host.bn else None
 
     @abstractmethod
     def make_pointwise(self) -> nn.Conv2d:
@@ -105,20 +105,20 @@ class GroupedPlusPointwise(Operator):
         norm = output_norm(conv, bn)
         if self.sum.grouped.bias is not None:
             self.sum.grouped.bias.copy_(norm.bias)
-        if self.bn is not None:
-            shrunk(norm, explained, taps.square().sum((1, 2))).write(self.bn)
+        if self.bn_out is not None:
+            shrunk(norm, explained, taps.square().sum((1, 2))).write(self.bn_out)
 
     def deploy(self) -> nn.Module:
         """Give both convolutions with the BatchNorm folded into them, and the activation."""
-        grouped = fold(self.sum.grouped, self.bn)
-        pointwise = fold(self.dense_pointwise(), self.bn)
+        grouped = fold(self.sum.grouped, self.bn_out)
+        pointwise = fold(self.dense_pointwise(), self.bn_out)
         pointwise.bias = None  # the same shift as in the grouped convolution's bias, needed once
         return nn.Sequential(Sum(grouped, pointwise), copy.deepcopy(self.act)).eval()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(N, Cin, H, W)` to `(N, Cout, H', W')`."""
         y = self.sum(x)
-        out: Tensor = self.act(y if self.bn is None else self.bn(y))
+        out: Tensor = self.act(y if self.bn_out is None else self.bn_out(y))
         return out
 
 
