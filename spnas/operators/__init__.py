@@ -1,6 +1,6 @@
 """Operators that can take the place of a k x k convolution, one a file."""
 
-from spnas.operators import ghost, regular, spconv
+from spnas.operators import dualconv, dwsep, ghost, hetconv, pconv, regular, spconv
 from spnas.operators.base import Host, Operator
 from spnas.operators.registry import (
     build_operator,
@@ -16,9 +16,13 @@ __all__ = [
     "Operator",
     "build_operator",
     "choice_problem",
+    "dualconv",
+    "dwsep",
     "get_operator",
     "ghost",
+    "hetconv",
     "operator_names",
+    "pconv",
     "refusal",
     "register_operator",
     "regular",

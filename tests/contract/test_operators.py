@@ -1,81 +1,74 @@
-"""What every operator must do, whatever it is: run over all registered operators and a grid of sites."""
+"""What every operator must do, whatever it is: run over all registered operators and a grid of sites.
+
+A site that an operator refuses is skipped, with the operator's own reason. Exporters and compilers are tested in
+`test_operator_export.py`.
+"""
 
 from __future__ import annotations
 
 import copy
 import io
 import pickle
-from pathlib import Path
 
-import onnxruntime
 import pytest
+import thop
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import Tensor, nn
+from thop.vision.basic_hooks import zero_ops
+from torch import nn
 
-from spnas.architecture import Choice, ConvSite
+from spnas.architecture import Choice
 from spnas.errors import ArchitectureError
-from spnas.operators import Host, Operator, build_operator, operator_names, refusal
+from spnas.operators import Host, build_operator, operator_names, refusal
+
+from .operator_cases import (
+    CASES,
+    GRID,
+    HOSTS,
+    Case,
+    difference,
+    example,
+    make,
+    make_conv,
+    output_shape,
+    skip_if_refused,
+    typical,
+)
+from .operator_formulas import MACS
 
 CHOICES = [
     Choice.parse(text)
-    for text in ("regular", "ghost:0.5", "ghost:0.25", "spconv:0.5", "spconv:0.25", "spconv:0.125")
-]
-
-# (Cin, Cout, k, stride, H, W): even and odd channels and sizes, each kernel, both strides.
-CASES = [
-    (8, 8, 3, 1, 8, 8),
-    (16, 12, 3, 2, 9, 7),
-    (9, 7, 5, 2, 8, 5),
-    (8, 5, 7, 1, 3, 2),
-    (10, 6, 3, 2, 1, 1),
-]
-HOSTS = {
-    "yolo": Host(nn.SiLU(inplace=True), bn_eps=1e-3, bn_momentum=0.03),
-    "resnet": Host(nn.ReLU(inplace=True), applies_act=True),
-    "smooth": Host(nn.SiLU(inplace=True), applies_act=True),
-    "bare": Host(nn.LeakyReLU(0.1), bn=False),
-    "linear": Host(),
-}
-
-
-def make_site(c_in: int, c_out: int, k: int, stride: int) -> ConvSite:
-    return ConvSite("block.3.conv", c_in, c_out, k, stride, k // 2)
-
-
-def make_conv(site: ConvSite, bias: bool = False) -> nn.Conv2d:
-    return nn.Conv2d(
-        site.in_channels, site.out_channels, site.kernel_size, site.stride, site.padding, bias=bias
+    for text in (
+        "dualconv:0.25",
+        "dwsep",
+        "ghost:0.5",
+        "ghost:0.25",
+        "hetconv:0.25",
+        "pconv:0.25",
+        "regular",
+        "spconv:0.5",
+        "spconv:0.25",
+        "spconv:0.125",
     )
+]
 
-
-def make(choice: Choice, case: tuple[int, ...], host: Host = HOSTS["yolo"]) -> Operator:
-    torch.manual_seed(0)
-    operator = build_operator(choice, make_site(*case[:4]), copy.deepcopy(host))
-    randomize_norms(operator)
-    return operator
-
-
-def randomize_norms(module: nn.Module) -> None:
-    """Give every BatchNorm statistics as training might: negative and zero scales, any mean and variance."""
-    for bn in module.modules():
-        if isinstance(bn, nn.BatchNorm2d):
-            nn.init.normal_(bn.weight)
-            nn.init.normal_(bn.bias)
-            nn.init.normal_(bn.running_mean)
-            nn.init.uniform_(bn.running_var, 0.2, 3)
-            with torch.no_grad():
-                bn.weight[0] = 0
-
-
-def example(case: tuple[int, ...], batch: int = 2) -> Tensor:
-    return torch.randn(batch, case[0], *case[4:], generator=torch.Generator().manual_seed(1))
-
-
-def difference(a: Tensor, b: Tensor) -> float:
-    a, b = a.detach(), b.detach()
-    return float((a - b).abs().max() / b.abs().max().clamp(min=1e-12))
+# What thop counts beside convolution and linear modules, set to zero.
+NOT_COUNTED = dict.fromkeys(
+    (
+        nn.modules.batchnorm._NormBase,
+        nn.GroupNorm,
+        nn.LayerNorm,
+        nn.AvgPool2d,
+        nn.AdaptiveAvgPool2d,
+        nn.PReLU,
+        nn.Softmax,
+        nn.Upsample,
+        nn.UpsamplingNearest2d,
+        nn.UpsamplingBilinear2d,
+    ),
+    zero_ops,
+)
 
 
 def test_every_registered_operator_is_tested() -> None:
@@ -83,11 +76,13 @@ def test_every_registered_operator_is_tested() -> None:
 
 
 @pytest.mark.parametrize("choice", CHOICES, ids=str)
-class TestOperator:
+class TestForms:
+    """Training form and deployed form are one function, of the plain convolution's shape."""
+
     @pytest.mark.parametrize("host", HOSTS)
     @pytest.mark.parametrize("case", CASES, ids=str)
-    def test_deployed_form_equals_training_form_and_shape(
-        self, choice: Choice, case: tuple[int, ...], host: str
+    def test_deployed_form_equals_training_form_in_every_host(
+        self, choice: Choice, case: Case, host: str
     ) -> None:
         operator = make(choice, case, HOSTS[host]).double().eval()
         before = copy.deepcopy(operator.state_dict())
@@ -95,47 +90,101 @@ class TestOperator:
         deployed = operator.deploy()
 
         expected = operator(x.clone())
-        assert expected.shape == make_conv(operator.site)(x.float()).shape
+        assert expected.shape == output_shape(operator.site, x)
         torch.testing.assert_close(deployed(x.clone()), expected, rtol=1e-10, atol=1e-10)
 
         assert not any(isinstance(m, nn.BatchNorm2d) for m in deployed.modules())
         after = operator.state_dict()
         assert all(torch.equal(after[key], value) for key, value in before.items())
 
-    @settings(max_examples=8, derandomize=True, deadline=None)
+    @pytest.mark.parametrize("case", GRID, ids=str)
+    def test_grid(self, choice: Choice, case: Case) -> None:
+        """Each image of a batch as alone; the deployed form in every precision and in channels_last."""
+        operator = make(choice, case).eval()
+        x = example(case)
+        deployed = operator.deploy()
+        single, expected = operator(x), operator.double()(x.double())
+        assert single.shape == output_shape(operator.site, x)
+        assert difference(single.double(), expected) < 1e-4
+        assert difference(operator(x[1:].double()), expected[1:]) < 1e-10
+
+        assert difference(operator.deploy()(x.double()), expected) < 1e-10
+        assert difference(deployed(x), single) < 1e-4
+        last = torch.channels_last
+        assert difference(deployed.to(memory_format=last)(x.to(memory_format=last)), single) < 1e-4
+        half = deployed.bfloat16()(x.bfloat16())
+        assert half.dtype == torch.bfloat16
+        assert difference(half.float(), single) < 0.1
+
+    @settings(max_examples=12, derandomize=True, deadline=None)
     @given(
-        c_in=st.integers(1, 9),
-        c_out=st.integers(1, 9),
+        c_in=st.integers(1, 9) | st.sampled_from([12, 16]),
+        c_out=st.integers(1, 9) | st.sampled_from([12, 16]),
         k=st.sampled_from([3, 5, 7]),
         stride=st.integers(1, 2),
         height=st.integers(1, 9),
         width=st.integers(1, 9),
     )
-    def test_any_geometry_is_equal_or_refused(
+    def test_any_size_is_equal_or_refused(
         self, choice: Choice, c_in: int, c_out: int, k: int, stride: int, height: int, width: int
     ) -> None:
-        case = (c_in, c_out, k, stride, height, width)
-        site = make_site(*case[:4])
-        if refusal(choice, site) is not None:
+        self.check_equal_or_refused(choice, Case(c_in, c_out, k, stride, height, width))
+
+    @settings(max_examples=20, derandomize=True, deadline=None)
+    @given(
+        channels=st.sampled_from([(16, 12), (16, 16)]),
+        k=st.integers(2, 5),
+        stride=st.integers(1, 3),
+        padding=st.integers(0, 4),
+        dilation=st.integers(1, 2),
+    )
+    def test_any_geometry_is_equal_or_refused(
+        self,
+        choice: Choice,
+        channels: tuple[int, int],
+        k: int,
+        stride: int,
+        padding: int,
+        dilation: int,
+    ) -> None:
+        self.check_equal_or_refused(choice, Case(*channels, k, stride, 9, 10, padding, dilation))
+
+    @staticmethod
+    def check_equal_or_refused(choice: Choice, case: Case) -> None:
+        if refusal(choice, case.site) is not None:
             with pytest.raises(ArchitectureError, match=r"block\.3\.conv"):
-                build_operator(choice, site, Host())
+                build_operator(choice, case.site, Host())
             return
         operator = make(choice, case).double().eval()
         x = example(case, batch=1).double()
         y = operator(x)
-        assert y.shape == make_conv(site).double()(x).shape
+        assert y.shape == output_shape(case.site, x)
         torch.testing.assert_close(operator.deploy()(x), y, rtol=1e-10, atol=1e-10)
 
-    def test_float32_deployed_form(self, choice: Choice) -> None:
-        case = (16, 12, 3, 2, 9, 7)
+    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+    def test_runs_in_half_precision(self, choice: Choice, dtype: torch.dtype) -> None:
+        case = typical(choice)
         operator = make(choice, case).eval()
         x = example(case)
-        assert difference(operator.deploy()(x), operator(x)) < 1e-4
+        expected = operator(x)
+        for module in (operator.deploy(), operator):
+            got = module.to(dtype)(x.to(dtype))
+            assert got.dtype == dtype
+            assert difference(got.float(), expected) < (0.01 if dtype == torch.float16 else 0.1)
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=str)
+class TestTraining:
+    """Gradients, and the start from a trained plain convolution."""
 
     @pytest.mark.parametrize("host", ["yolo", "resnet", "bare"])
-    def test_gradients_reach_every_parameter_and_the_input(self, choice: Choice, host: str) -> None:
-        case = (8, 8, 3, 2, 9, 9)
-        operator = build_operator(choice, make_site(*case[:4]), HOSTS[host])
+    @pytest.mark.parametrize("stride", [1, 2])
+    def test_gradients_reach_every_parameter_and_the_input(
+        self, choice: Choice, stride: int, host: str
+    ) -> None:
+        case = Case(8, 8, 3, stride, 9, 9)
+        skip_if_refused(choice, case.site)
+        operator = build_operator(choice, case.site, HOSTS[host])
         x = example(case).requires_grad_()
         y = operator(x)
         (y * torch.linspace(-1, 1, y.numel()).view_as(y)).sum().backward()
@@ -148,21 +197,23 @@ class TestOperator:
 
     @pytest.mark.parametrize("stride", [1, 2])
     def test_inheriting_beats_random_weights(self, choice: Choice, stride: int) -> None:
-        errors = [self.error_after_inheriting(choice, stride, inherit) for inherit in (True, False)]
+        case = Case(16, 16, 3, stride, 16, 16)
+        skip_if_refused(choice, case.site)
+        errors = [self.error_after_inheriting(choice, case, inherit) for inherit in (True, False)]
         assert errors[0] < 0.8 * errors[1]
 
     @staticmethod
-    def error_after_inheriting(choice: Choice, stride: int, inherit: bool) -> float:
+    def error_after_inheriting(choice: Choice, case: Case, inherit: bool) -> float:
         """Relative error to a plain conv, BatchNorm and activation on low-pass noise, statistics re-estimated."""
         torch.manual_seed(0)
-        x = torch.randn(24, 16, 16, 16)
+        x = torch.randn(24, case.c_in, case.height, case.width)
         for _ in range(2):
             x = nn.functional.avg_pool2d(x, 3, 1, padding=1)
-        conv = make_conv(make_site(16, 16, 3, stride))
-        bn = nn.BatchNorm2d(16)
+        conv = make_conv(case.site)
+        bn = nn.BatchNorm2d(case.c_out)
         nn.init.uniform_(bn.weight, 0.5, 1.5)
         teacher = nn.Sequential(conv, bn, nn.SiLU())
-        student = build_operator(choice, make_site(16, 16, 3, stride), Host(nn.SiLU()))
+        student = build_operator(choice, case.site, Host(nn.SiLU()))
         if inherit:
             student.inherit(conv, bn)
         with torch.no_grad():
@@ -180,18 +231,18 @@ class TestOperator:
     @pytest.mark.parametrize("host", ["yolo", "bare"])
     def test_inherits_from_a_biased_convolution(self, choice: Choice, host: str) -> None:
         """The bias is not lost: an input of zeros gives the bias, or the BatchNorm's image of it."""
-        site = make_site(8, 8, 3, 1)
-        conv = make_conv(site, bias=True)
-        bn = nn.BatchNorm2d(8, eps=1e-3) if HOSTS[host].bn else None
+        case = typical(choice)
+        conv = make_conv(case.site, bias=True)
+        bn = nn.BatchNorm2d(case.c_out, eps=1e-3) if HOSTS[host].bn else None
         act = HOSTS[host].act
         assert act is not None
         if bn is not None:
             nn.init.normal_(bn.bias)
             with torch.no_grad():
                 bn.running_mean.copy_(conv.bias)
-        operator = build_operator(choice, site, HOSTS[host])
+        operator = build_operator(choice, case.site, HOSTS[host])
         operator.inherit(conv, bn)
-        x = torch.zeros(1, 8, 6, 6)
+        x = torch.zeros_like(example(case, batch=1))
         y = conv(x) if bn is None else bn.eval()(conv(x))
         expected = act(y.clone())
         kept = slice(0, 2)  # ghost's other channels are maps of these
@@ -199,18 +250,23 @@ class TestOperator:
             operator.eval()(x)[:, kept], expected[:, kept], atol=1e-5, rtol=0
         )
 
-    def test_inheriting_from_zeros_is_finite(self, choice: Choice) -> None:
+    @pytest.mark.parametrize("host", ["yolo", "bare"])
+    def test_inheriting_from_zeros_is_finite(self, choice: Choice, host: str) -> None:
         """A pruned filter, all zero, must not become a division by zero."""
-        site = make_site(8, 8, 3, 1)
-        conv = make_conv(site)
+        case = typical(choice)
+        conv = make_conv(case.site)
         nn.init.zeros_(conv.weight)
-        for host in ("yolo", "bare"):
-            operator = build_operator(choice, site, HOSTS[host])
-            operator.inherit(conv, nn.BatchNorm2d(8) if HOSTS[host].bn else None)
-            assert all(torch.isfinite(value).all() for value in operator.state_dict().values())
+        operator = build_operator(choice, case.site, HOSTS[host])
+        operator.inherit(conv, nn.BatchNorm2d(case.c_out) if HOSTS[host].bn else None)
+        assert all(torch.isfinite(value).all() for value in operator.state_dict().values())
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=str)
+class TestAsAModule:
+    """What copies, saves and counts modules can handle it."""
 
     def test_copies_and_saved_weights_give_the_same_outputs(self, choice: Choice) -> None:
-        case = CASES[1]
+        case = typical(choice)
         operator = make(choice, case).eval()
         x = example(case)
         expected = operator(x)
@@ -226,27 +282,16 @@ class TestOperator:
             assert torch.equal(other(x), expected)
         assert unpickled.site == operator.site
 
-    @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
-    def test_runs_in_half_precision(self, choice: Choice, dtype: torch.dtype) -> None:
-        case = CASES[1]
-        operator = make(choice, case).eval()
-        x = example(case)
-        expected = operator(x)
-        for module in (operator.deploy(), operator):
-            got = module.to(dtype)(x.to(dtype))
-            assert got.dtype == dtype
-            assert difference(got.float(), expected) < (0.01 if dtype == torch.float16 else 0.1)
-
-    def test_deployed_form_runs_in_onnxruntime(self, choice: Choice, tmp_path: Path) -> None:
-        """At odd sizes and stride 2, where a runtime's pooling could disagree about the last row and column."""
-        case = (16, 12, 3, 2, 9, 7)
-        operator = make(choice, case).eval()
-        deployed, x, path = operator.deploy(), example(case), tmp_path / "operator.onnx"
-        torch.onnx.export(deployed, (x,), path, dynamo=True, verbose=False)
-        session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-        (got,) = session.run(None, {session.get_inputs()[0].name: x.numpy()})
-        torch.testing.assert_close(torch.from_numpy(got), operator(x), rtol=1e-4, atol=1e-5)
+    @pytest.mark.parametrize("case", GRID, ids=str)
+    def test_thop_counts_the_closed_formula(self, choice: Choice, case: Case) -> None:
+        skip_if_refused(choice, case.site)
+        operator = build_operator(choice, case.site, HOSTS["yolo"])
+        x = example(case, batch=1)
+        counted, _ = thop.profile(operator, (x,), custom_ops=NOT_COUNTED, verbose=False)
+        height, width = output_shape(case.site, x)[2:]
+        assert counted == MACS[choice.op](case.site, height, width, choice.kwargs)
 
     def test_tells_its_channels_to_weight_loaders(self, choice: Choice) -> None:
-        operator = make(choice, CASES[1])
-        assert (operator.conv.in_channels, operator.conv.out_channels) == CASES[1][:2]
+        case = typical(choice)
+        operator = make(choice, case)
+        assert (operator.conv.in_channels, operator.conv.out_channels) == (case.c_in, case.c_out)

@@ -1,0 +1,76 @@
+"""Closed formulas for the multiply-accumulates of each operator's training form, one image.
+
+Counted are its convolution and linear modules; norms, pooling, activations and element-wise work are not.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+
+from spnas.architecture import ConvSite
+
+Params = Mapping[str, float]
+
+
+def dualconv(site: ConvSite, height: int, width: int, params: Params) -> int:
+    """A k x k in `1 / ratio` groups and a 1x1 over all channels."""
+    pixels = height * width
+    return pixels * round(_dense(site) * params["ratio"]) + pixels * _pointwise(site)
+
+
+def dwsep(site: ConvSite, height: int, width: int, params: Params) -> int:
+    """One k x k kernel an input channel, at the output's size, and a 1x1."""
+    return height * width * (site.in_channels * site.kernel_size**2 + _pointwise(site))
+
+
+def hetconv(site: ConvSite, height: int, width: int, params: Params) -> int:
+    """As dualconv: the 1x1's zeros within the groups are multiplied as well."""
+    return dualconv(site, height, width, params)
+
+
+def pconv(site: ConvSite, height: int, width: int, params: Params) -> int:
+    """A k x k of `Cp` channels among themselves and a 1x1 over all channels."""
+    convolved = math.floor(params["ratio"] * site.in_channels + 1e-6)
+    return height * width * ((convolved * site.kernel_size) ** 2 + _pointwise(site))
+
+
+def regular(site: ConvSite, height: int, width: int, params: Params) -> int:
+    return height * width * _dense(site)
+
+
+def ghost(site: ConvSite, height: int, width: int, params: Params) -> int:
+    """The primary convolution makes `m = ceil(Cout / r)` channels, a depthwise 3x3 `m (r - 1)` more."""
+    r = round(1 / params["ratio"])
+    made = math.ceil(site.out_channels / r)
+    return height * width * (site.in_channels * made * site.kernel_size**2 + made * (r - 1) * 9)
+
+
+def spconv(site: ConvSite, height: int, width: int, params: Params) -> int:
+    """A k x k in two groups (one where a count is odd) and a 1x1 on `Cr` channels, a 1x1 on the others."""
+    read = math.floor(params["ratio"] * site.in_channels + 1e-6)
+    groups = 1 if read % 2 or site.out_channels % 2 else 2
+    per_output = read * site.kernel_size**2 // groups + site.in_channels
+    return height * width * site.out_channels * per_output
+
+
+def _dense(site: ConvSite) -> int:
+    """Multiply-accumulates of the plain convolution for one output pixel."""
+    return site.in_channels * site.out_channels * site.kernel_size**2
+
+
+def _pointwise(site: ConvSite) -> int:
+    """Multiply-accumulates of a 1x1 convolution for one output pixel."""
+    return site.in_channels * site.out_channels
+
+
+# Operator name to formula: site, output height and width in pixels, the choice's parameters.
+MACS: dict[str, Callable[[ConvSite, int, int, Params], int]] = {
+    "dualconv": dualconv,
+    "dwsep": dwsep,
+    "ghost": ghost,
+    "hetconv": hetconv,
+    "pconv": pconv,
+    "regular": regular,
+    "spconv": spconv,
+}
