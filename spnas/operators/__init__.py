@@ -1,6 +1,6 @@
 """Operators that can take the place of a k x k convolution, one a file."""
 
-from spnas.operators import ghost, regular, spconv
+from spnas.operators import gam, ghost, regular, senetv2, spconv
 from spnas.operators.base import Host, Operator
 from spnas.operators.registry import (
     build_operator,
@@ -16,11 +16,13 @@ __all__ = [
     "Operator",
     "build_operator",
     "choice_problem",
+    "gam",
     "get_operator",
     "ghost",
     "operator_names",
     "refusal",
     "register_operator",
     "regular",
+    "senetv2",
     "spconv",
 ]

@@ -18,9 +18,14 @@ from spnas.architecture import Choice, ConvSite
 from spnas.errors import ArchitectureError
 from spnas.operators import Host, Operator, build_operator, operator_names, refusal
 
+from .operator_formulas import MACS
+
 CHOICES = [
     Choice.parse(text)
-    for text in ("regular", "ghost:0.5", "ghost:0.25", "spconv:0.5", "spconv:0.25", "spconv:0.125")
+    for text in (
+        *("regular", "ghost:0.5", "ghost:0.25", "spconv:0.5", "spconv:0.25", "spconv:0.125"),
+        *("gam:reduction=4", "senetv2:reduction=4"),
+    )
 ]
 
 # (Cin, Cout, k, stride, H, W): even and odd channels and sizes, each kernel, both strides.
@@ -30,7 +35,12 @@ CASES = [
     (9, 7, 5, 2, 8, 5),
     (8, 5, 7, 1, 3, 2),
     (10, 6, 3, 2, 1, 1),
+    # As many input as output channels at stride 1, for what takes nothing else.
+    (9, 9, 5, 1, 8, 5),
+    (24, 24, 3, 1, 9, 7),
+    (12, 12, 3, 1, 1, 1),
 ]
+SQUARE = (16, 16, 3, 1, 9, 7)
 HOSTS = {
     "yolo": Host(nn.SiLU(inplace=True), bn_eps=1e-3, bn_momentum=0.03),
     "resnet": Host(nn.ReLU(inplace=True), applies_act=True),
@@ -42,6 +52,14 @@ HOSTS = {
 
 def make_site(c_in: int, c_out: int, k: int, stride: int) -> ConvSite:
     return ConvSite("block.3.conv", c_in, c_out, k, stride, k // 2)
+
+
+def taken(choice: Choice, *cases: tuple[int, ...]) -> tuple[int, ...]:
+    """Give the first of the cases that the operator does not refuse; skip the test where it refuses all."""
+    for case in cases:
+        if refusal(choice, make_site(*case[:4])) is None:
+            return case
+    pytest.skip(f"{choice} refuses {cases}")
 
 
 def make_conv(site: ConvSite, bias: bool = False) -> nn.Conv2d:
@@ -83,13 +101,38 @@ def test_every_registered_operator_is_tested() -> None:
 
 
 @pytest.mark.parametrize("choice", CHOICES, ids=str)
+def test_every_choice_is_taken_at_several_sites(choice: Choice) -> None:
+    """Skipping what an operator refuses must not leave it untested."""
+    assert sum(refusal(choice, make_site(*case[:4])) is None for case in CASES) >= 3
+
+
+@pytest.mark.parametrize("choice", [c for c in CHOICES if c.op in MACS], ids=str)
+@pytest.mark.parametrize("case", [*CASES, SQUARE], ids=str)
+def test_multiply_accumulates_are_those_of_the_formula(
+    choice: Choice, case: tuple[int, ...]
+) -> None:
+    operator = make(choice, taken(choice, case)).eval()
+    counted = 0
+
+    def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        nonlocal counted
+        counted += output.numel() * module.weight[0].numel()
+
+    for module in operator.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.register_forward_hook(count)
+    height, width = operator(example(case, batch=1)).shape[2:]
+    assert counted == MACS[choice.op](operator.site, height, width, choice.kwargs)
+
+
+@pytest.mark.parametrize("choice", CHOICES, ids=str)
 class TestOperator:
     @pytest.mark.parametrize("host", HOSTS)
     @pytest.mark.parametrize("case", CASES, ids=str)
     def test_deployed_form_equals_training_form_and_shape(
         self, choice: Choice, case: tuple[int, ...], host: str
     ) -> None:
-        operator = make(choice, case, HOSTS[host]).double().eval()
+        operator = make(choice, taken(choice, case), HOSTS[host]).double().eval()
         before = copy.deepcopy(operator.state_dict())
         x = example(case).double()
         deployed = operator.deploy()
@@ -127,14 +170,14 @@ class TestOperator:
         torch.testing.assert_close(operator.deploy()(x), y, rtol=1e-10, atol=1e-10)
 
     def test_float32_deployed_form(self, choice: Choice) -> None:
-        case = (16, 12, 3, 2, 9, 7)
+        case = taken(choice, (16, 12, 3, 2, 9, 7), SQUARE)
         operator = make(choice, case).eval()
         x = example(case)
         assert difference(operator.deploy()(x), operator(x)) < 1e-4
 
     @pytest.mark.parametrize("host", ["yolo", "resnet", "bare"])
     def test_gradients_reach_every_parameter_and_the_input(self, choice: Choice, host: str) -> None:
-        case = (8, 8, 3, 2, 9, 9)
+        case = taken(choice, (8, 8, 3, 2, 9, 9), (8, 8, 3, 1, 9, 9))
         operator = build_operator(choice, make_site(*case[:4]), HOSTS[host])
         x = example(case).requires_grad_()
         y = operator(x)
@@ -148,6 +191,7 @@ class TestOperator:
 
     @pytest.mark.parametrize("stride", [1, 2])
     def test_inheriting_beats_random_weights(self, choice: Choice, stride: int) -> None:
+        taken(choice, (16, 16, 3, stride))
         errors = [self.error_after_inheriting(choice, stride, inherit) for inherit in (True, False)]
         assert errors[0] < 0.8 * errors[1]
 
@@ -210,7 +254,7 @@ class TestOperator:
             assert all(torch.isfinite(value).all() for value in operator.state_dict().values())
 
     def test_copies_and_saved_weights_give_the_same_outputs(self, choice: Choice) -> None:
-        case = CASES[1]
+        case = taken(choice, CASES[1], SQUARE)
         operator = make(choice, case).eval()
         x = example(case)
         expected = operator(x)
@@ -228,7 +272,7 @@ class TestOperator:
 
     @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
     def test_runs_in_half_precision(self, choice: Choice, dtype: torch.dtype) -> None:
-        case = CASES[1]
+        case = taken(choice, CASES[1], SQUARE)
         operator = make(choice, case).eval()
         x = example(case)
         expected = operator(x)
@@ -239,7 +283,7 @@ class TestOperator:
 
     def test_deployed_form_runs_in_onnxruntime(self, choice: Choice, tmp_path: Path) -> None:
         """At odd sizes and stride 2, where a runtime's pooling could disagree about the last row and column."""
-        case = (16, 12, 3, 2, 9, 7)
+        case = taken(choice, (16, 12, 3, 2, 9, 7), SQUARE)
         operator = make(choice, case).eval()
         deployed, x, path = operator.deploy(), example(case), tmp_path / "operator.onnx"
         torch.onnx.export(deployed, (x,), path, dynamo=True, verbose=False)
@@ -248,5 +292,6 @@ class TestOperator:
         torch.testing.assert_close(torch.from_numpy(got), operator(x), rtol=1e-4, atol=1e-5)
 
     def test_tells_its_channels_to_weight_loaders(self, choice: Choice) -> None:
-        operator = make(choice, CASES[1])
-        assert (operator.conv.in_channels, operator.conv.out_channels) == CASES[1][:2]
+        case = taken(choice, CASES[1], SQUARE)
+        operator = make(choice, case)
+        assert (operator.conv.in_channels, operator.conv.out_channels) == case[:2]

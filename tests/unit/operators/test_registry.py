@@ -40,10 +40,9 @@ def test_a_name_is_registered_once() -> None:
 
 
 def test_unknown_operator_lists_those_there_are() -> None:
-    with pytest.raises(
-        ArchitectureError, match="'spkonv', expected one of: ghost, regular, spconv"
-    ):
+    with pytest.raises(ArchitectureError, match="'spkonv', expected one of: ") as error:
         get_operator("spkonv")
+    assert ", ".join(operator_names()) in str(error.value)
 
 
 @pytest.mark.parametrize(
