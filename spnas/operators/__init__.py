@@ -1,6 +1,6 @@
 """Operators that can take the place of a k x k convolution, one a file."""
 
-from spnas.operators import gam, ghost, regular, senetv2, spconv
+from spnas.operators import gam, ghost, mdcr, rcs_osa, regular, senetv2, spconv
 from spnas.operators.base import Host, Operator
 from spnas.operators.registry import (
     build_operator,
@@ -19,7 +19,9 @@ __all__ = [
     "gam",
     "get_operator",
     "ghost",
+    "mdcr",
     "operator_names",
+    "rcs_osa",
     "refusal",
     "register_operator",
     "regular",

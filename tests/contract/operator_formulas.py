@@ -26,6 +26,20 @@ def senetv2(site: ConvSite, height: int, width: int, params: Params) -> int:
     return height * width * _dense(site) + 2 * channels * 4 * hidden
 
 
+def rcs_osa(site: ConvSite, height: int, width: int, params: Params) -> int:
+    """A 3x3 and a 1x1 branch each: C to h, twice half of h to itself, 3 h to C; h is C / 2 rounded up to eights."""
+    channels = site.out_channels
+    hidden = max(8, (channels // 2 + 7) // 8 * 8)
+    pairs = channels * hidden + 2 * (hidden // 2) ** 2 + 3 * hidden * channels
+    return height * width * pairs * (9 + 1)
+
+
+def mdcr(site: ConvSite, height: int, width: int, params: Params) -> int:
+    """A depthwise 3x3, a 4x4 matrix for each quarter of the channels, a 1x1 over all."""
+    channels = site.out_channels
+    return height * width * (9 * channels + 16 * (channels // 4) + channels**2)
+
+
 def _dense(site: ConvSite) -> int:
     """Multiply-accumulates of the plain convolution for one output pixel."""
     return site.in_channels * site.out_channels * site.kernel_size**2
@@ -34,5 +48,7 @@ def _dense(site: ConvSite) -> int:
 # Operator name to formula: site, output height and width in pixels, the choice's parameters.
 MACS: dict[str, Callable[[ConvSite, int, int, Params], int]] = {
     "gam": gam,
+    "mdcr": mdcr,
+    "rcs-osa": rcs_osa,
     "senetv2": senetv2,
 }

@@ -24,7 +24,7 @@ CHOICES = [
     Choice.parse(text)
     for text in (
         *("regular", "ghost:0.5", "ghost:0.25", "spconv:0.5", "spconv:0.25", "spconv:0.125"),
-        *("gam:reduction=4", "senetv2:reduction=4"),
+        *("gam:reduction=4", "senetv2:reduction=4", "rcs-osa", "mdcr"),
     )
 ]
 
