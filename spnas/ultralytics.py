@@ -7,6 +7,7 @@ names that class, so loading one imports this module by itself.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -163,8 +164,14 @@ def _install() -> None:
     stock_train.DetectionModel = SpnasDetectionModel
     stock_detect.DetectionTrainer = SpnasDetectionTrainer
     # For ULTRALYTICS_SAFE_LOAD=1, which reads checkpoints with an allow-list of classes.
-    operators = [get_operator(name) for name in operator_names()]
-    torch.serialization.add_safe_globals([SpnasDetectionModel, ConvSite, Host, *operators])
+    torch.serialization.add_safe_globals([SpnasDetectionModel, ConvSite, Host, *_operator_parts()])
+
+
+def _operator_parts() -> set[type[nn.Module]]:
+    """Collect the module classes that operators are made of: those that the operators' own files name."""
+    files = {sys.modules[get_operator(name).__module__] for name in operator_names()}
+    names = [value for file in files for value in vars(file).values()]
+    return {item for item in names if isinstance(item, type) and issubclass(item, nn.Module)}
 
 
 _install()

@@ -57,9 +57,18 @@ def shrunk(norm: OutputNorm, explained: Tensor, total: Tensor) -> OutputNorm:
     return OutputNorm(norm.mean, norm.variance * share, norm.weight * share.sqrt(), norm.bias)
 
 
-def _patch_correlation(conv: nn.Conv2d) -> Tensor:
-    """Give the correlation of the pixels under a kernel, `(k * k, k * k)`, row by row, double precision."""
-    (k, _), (dilation, _) = conv.kernel_size, conv.dilation
-    steps = torch.arange(k, dtype=torch.float64, device=conv.weight.device)
+def pixel_correlation(kernel_size: int, like: Tensor, dilation: int = 1) -> Tensor:
+    """Give the assumed correlation between the pixels under each two taps of a kernel, `(k * k, k * k)`, row by row.
+
+    Args:
+        kernel_size: k of the k x k kernel.
+        like: A tensor of the wanted device and type.
+        dilation: Spacing of the kernel's taps.
+    """
+    steps = torch.arange(kernel_size, device=like.device, dtype=like.dtype)
     line = NEIGHBOUR_CORRELATION ** (dilation * (steps[:, None] - steps).abs())
     return torch.kron(line, line)
+
+
+def _patch_correlation(conv: nn.Conv2d) -> Tensor:
+    return pixel_correlation(conv.kernel_size[0], conv.weight.double(), conv.dilation[0])
