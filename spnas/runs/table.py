@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
+import numpy as np
 import pandas as pd
 
 from spnas.architecture import Architecture
@@ -147,14 +149,21 @@ def _typed(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _typed_column(values: pd.Series[Any], is_site: bool) -> pd.Series[Any]:
     if is_site or values.name in _TEXT:
-        return values.astype("str")
+        return values.astype(pd.StringDtype(na_value=np.nan))
     if values.name in _TIMES:
         times = pd.to_datetime(values, utc=True, format="ISO8601", errors="coerce")
         _check_read(values, times, "an ISO 8601 time")
         return times
-    numbers = pd.to_numeric(values, errors="coerce")
+    numbers = values.map(_number)  # pandas 2's to_numeric is off in the last digit
     _check_read(values, numbers, "a number")
     return numbers.astype("Int64" if values.name in _WHOLE else "float64")
+
+
+def _number(value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError):
+        return math.nan
 
 
 def _check_read(given: pd.Series[Any], read: pd.Series[Any], expected: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import random
+import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -16,7 +17,7 @@ from typing import Any, cast
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import TrialState
-from sqlalchemy import URL, event
+from sqlalchemy import event
 
 from spnas.architecture import Architecture, Choice
 from spnas.errors import RunError
@@ -55,10 +56,12 @@ class Proposal:
 
 def _open_storage(path: Path) -> optuna.storages.RDBStorage:
     """Open SQLite in WAL mode: ten times less waiting for the disk a trial, and as safe against a killed process."""
-    url = URL.create(
-        "sqlite", database=str(path)
-    )  # a path may hold characters that mean something in a URL
-    storage = optuna.storages.RDBStorage(url.render_as_string(hide_password=False))
+
+    def connect() -> sqlite3.Connection:
+        return sqlite3.connect(path, timeout=60, check_same_thread=False)
+
+    # The URL only names the kind of database: a path may hold characters that mean something in a URL.
+    storage = optuna.storages.RDBStorage("sqlite:///study.db", engine_kwargs={"creator": connect})
 
     @event.listens_for(storage.engine, "connect")
     def _pragmas(connection: Any, _record: Any) -> None:
