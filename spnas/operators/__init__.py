@@ -1,6 +1,18 @@
 """Operators that can take the place of a k x k convolution, one a file."""
 
-from spnas.operators import dualconv, dwsep, ghost, hetconv, pconv, regular, spconv
+from spnas.operators import (
+    dualconv,
+    dwsep,
+    ghost,
+    hetconv,
+    hwd,
+    ldconv,
+    octconv,
+    pconv,
+    regular,
+    repconv,
+    spconv,
+)
 from spnas.operators.base import Host, Operator
 from spnas.operators.registry import (
     build_operator,
@@ -21,10 +33,14 @@ __all__ = [
     "get_operator",
     "ghost",
     "hetconv",
+    "hwd",
+    "ldconv",
+    "octconv",
     "operator_names",
     "pconv",
     "refusal",
     "register_operator",
     "regular",
+    "repconv",
     "spconv",
 ]
