@@ -27,7 +27,7 @@ def whitened_taps(conv: nn.Conv2d) -> tuple[Tensor, Tensor]:
         The taps `(Cout, Cin, k * k)`, double precision, and the matrix `(k * k, k * k)` that taps in these coordinates
         are multiplied by from the right to be a kernel again.
     """
-    values, vectors = torch.linalg.eigh(_patch_correlation(conv))
+    values, vectors = torch.linalg.eigh(patch_correlation(conv))
     root = vectors * values.sqrt() @ vectors.T
     return conv.weight.double().flatten(2) @ root, vectors / values.sqrt() @ vectors.T
 
@@ -38,7 +38,7 @@ def centre_taps(conv: nn.Conv2d) -> Tensor:
     Returns:
         One weight for each pair of channels, `(Cout, Cin)`, double precision.
     """
-    correlation = _patch_correlation(conv)
+    correlation = patch_correlation(conv)
     return conv.weight.double().flatten(2) @ correlation[:, len(correlation) // 2]
 
 
@@ -70,5 +70,6 @@ def pixel_correlation(kernel_size: int, like: Tensor, dilation: int = 1) -> Tens
     return torch.kron(line, line)
 
 
-def _patch_correlation(conv: nn.Conv2d) -> Tensor:
+def patch_correlation(conv: nn.Conv2d) -> Tensor:
+    """Give the correlation of the pixels under a convolution's kernel, `(k * k, k * k)`, double precision."""
     return pixel_correlation(conv.kernel_size[0], conv.weight.double(), conv.dilation[0])

@@ -117,8 +117,16 @@ def make(choice: Choice, case: Case, host: Host = HOSTS["yolo"]) -> Operator:
     skip_if_refused(choice, case.site)
     torch.manual_seed(0)
     operator = build_operator(choice, case.site, copy.deepcopy(host))
+    randomize_zeros(operator)
     randomize_norms(operator)
     return operator
+
+
+def randomize_zeros(module: nn.Module) -> None:
+    """Move parameters that begin at zero, as training does: what they feed would otherwise go untested."""
+    for parameter in module.parameters():
+        if not parameter.detach().any():
+            nn.init.normal_(parameter, std=0.1)
 
 
 def randomize_norms(module: nn.Module) -> None:

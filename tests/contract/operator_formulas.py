@@ -29,6 +29,33 @@ def hetconv(site: ConvSite, height: int, width: int, params: Params) -> int:
     return dualconv(site, height, width, params)
 
 
+def hwd(site: ConvSite, height: int, width: int, params: Params) -> int:
+    """A 1x1 over the four bands of each input channel; the transform is additions."""
+    return height * width * 4 * _pointwise(site)
+
+
+def ldconv(site: ConvSite, height: int, width: int, params: Params) -> int:
+    """A 3x3 to two offsets a point, and one weight a point and pair of channels."""
+    points = round(params["points"])
+    return height * width * points * (2 * 9 * site.in_channels + _pointwise(site))
+
+
+def octconv(site: ConvSite, height: int, width: int, params: Params) -> int:
+    """Of the four paths, hh alone runs at the output's size, at stride 2 lh too, the others at half of it."""
+    low_in, low_out = (
+        math.floor(params["alpha"] * count + 1e-6)
+        for count in (site.in_channels, site.out_channels)
+    )
+    high_in, high_out = site.in_channels - low_in, site.out_channels - low_out
+    full, half = high_in * high_out, site.in_channels * low_out
+    if site.stride == 2:
+        full += low_in * high_out
+    else:
+        half += low_in * high_out
+    pixels, few = height * width, math.ceil(height / 2) * math.ceil(width / 2)
+    return site.kernel_size**2 * (pixels * full + few * half)
+
+
 def pconv(site: ConvSite, height: int, width: int, params: Params) -> int:
     """A k x k of `Cp` channels among themselves and a 1x1 over all channels."""
     convolved = math.floor(params["ratio"] * site.in_channels + 1e-6)
@@ -37,6 +64,11 @@ def pconv(site: ConvSite, height: int, width: int, params: Params) -> int:
 
 def regular(site: ConvSite, height: int, width: int, params: Params) -> int:
     return height * width * _dense(site)
+
+
+def repconv(site: ConvSite, height: int, width: int, params: Params) -> int:
+    """The k x k and the 1x1 branch; the identity branch is a BatchNorm."""
+    return height * width * (_dense(site) + _pointwise(site))
 
 
 def ghost(site: ConvSite, height: int, width: int, params: Params) -> int:
@@ -100,9 +132,13 @@ MACS: dict[str, Callable[[ConvSite, int, int, Params], int]] = {
     "ghost": ghost,
     "hetconv": hetconv,
     "mdcr": mdcr,
+    "hwd": hwd,
+    "ldconv": ldconv,
+    "octconv": octconv,
     "pconv": pconv,
     "rcs-osa": rcs_osa,
     "regular": regular,
     "senetv2": senetv2,
+    "repconv": repconv,
     "spconv": spconv,
 }

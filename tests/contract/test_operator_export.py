@@ -40,6 +40,7 @@ class TestExport:
         assert difference(run_onnx(path, x, TORCH_EXPORT_OPSET), expected) < 1e-3
 
     @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # this exporter itself
+    @pytest.mark.filterwarnings("ignore:Constant folding:UserWarning")  # of the pads it writes
     def test_torchscript_onnx_form(self, choice: Choice, tmp_path: Path) -> None:
         """A tracer's warning that it baked in a value fails the test, as any warning does."""
         case = typical(choice)
