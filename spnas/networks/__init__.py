@@ -8,10 +8,12 @@ from spnas.networks.load import ParetoModel, load_model, load_pareto
 from spnas.networks.resnet import CifarResNet
 from spnas.networks.sites import list_sites
 from spnas.networks.surgery import apply_architecture, check_architecture
+from spnas.networks.vgg import CifarVgg
 from spnas.networks.yolov8 import Yolov8
 
 __all__ = [
     "CifarResNet",
+    "CifarVgg",
     "Network",
     "ParetoModel",
     "Yolov8",

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import copy
-import itertools
 from collections.abc import Iterator
 
 from torch import nn
-from torch.nn.utils.fusion import fuse_conv_bn_eval
+from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from spnas.networks.sites import sibling_batchnorm
+from spnas.networks.sites import next_in_sequential, sibling_batchnorm
 from spnas.networks.surgery import set_module
 from spnas.operators import Operator
+
+# What can take a BatchNorm in, and which one.
+_BATCHNORMS: dict[type[nn.Module], type[nn.Module]] = {
+    nn.Conv2d: nn.BatchNorm2d,
+    nn.Linear: nn.BatchNorm1d,
+}
 
 
 def deploy_model(model: nn.Module) -> nn.Module:
@@ -37,24 +42,20 @@ def deploy_operators(model: nn.Module) -> None:
 
 
 def fold_batchnorms(model: nn.Module) -> None:
-    """Fold each convolution with the BatchNorm that follows it, in place; the BatchNorm becomes an Identity."""
-    pairs = [
-        (parent, *pair) for parent in model.modules() for pair in _conv_batchnorm_pairs(parent)
-    ]
-    for parent, conv_name, bn_name in pairs:
-        conv, bn = getattr(parent, conv_name), getattr(parent, bn_name)
-        setattr(parent, conv_name, fuse_conv_bn_eval(conv, bn))
+    """Fold each BatchNorm into the convolution or linear layer it follows, in place; it becomes an Identity."""
+    pairs = [(parent, *pair) for parent in model.modules() for pair in _foldable_pairs(parent)]
+    for parent, layer_name, bn_name in pairs:
+        layer, bn = getattr(parent, layer_name), getattr(parent, bn_name)
+        fuse = fuse_linear_bn_eval if isinstance(layer, nn.Linear) else fuse_conv_bn_eval
+        setattr(parent, layer_name, fuse(layer, bn))
         setattr(parent, bn_name, nn.Identity())
 
 
-def _conv_batchnorm_pairs(parent: nn.Module) -> Iterator[tuple[str, str]]:
-    """Yield the names of a convolution and its BatchNorm: `conv1` and `bn1`, or neighbours in a Sequential."""
-    following = dict(itertools.pairwise(name for name, _ in parent.named_children()))
+def _foldable_pairs(parent: nn.Module) -> Iterator[tuple[str, str]]:
+    """Yield the names of a layer and its BatchNorm: `conv1` and `bn1`, or neighbours in a Sequential."""
     for name, child in parent.named_children():
-        if type(child) is not nn.Conv2d:
+        if type(child) not in _BATCHNORMS:
             continue
-        bn_name = sibling_batchnorm(parent, name)
-        if bn_name is None and isinstance(parent, nn.Sequential):
-            bn_name = following.get(name)
-        if bn_name is not None and isinstance(getattr(parent, bn_name), nn.BatchNorm2d):
+        bn_name = sibling_batchnorm(parent, name) or next_in_sequential(parent, name)
+        if bn_name is not None and type(getattr(parent, bn_name)) is _BATCHNORMS[type(child)]:
             yield name, bn_name

@@ -1,9 +1,11 @@
 """Find the searchable convolutions of a network by its structure, whatever the network.
 
-Two layouts are known, and together they cover Ultralytics' and torchvision's networks:
+Three layouts are known, and together they cover Ultralytics' and most of torchvision's networks:
 
 - a **block** of exactly `conv`, `bn` and `act` (Ultralytics' `Conv`): the site is the block;
-- a **pair** of siblings `convN` and `bnN` under one parent (torchvision's ResNets): the site is the convolution.
+- a **pair** of siblings `convN` and `bnN` under one parent (torchvision's ResNets): the site is the convolution;
+- **neighbours** in a `Sequential`, a convolution, a BatchNorm and maybe an activation (torchvision's VGG, and all that
+  it builds with `Conv2dNormActivation`): the site is the convolution.
 """
 
 from __future__ import annotations
@@ -20,6 +22,23 @@ from spnas.operators import Host, Operator
 
 _BLOCK = {"conv", "bn", "act"}
 _PAIR = re.compile(r"conv(\d+)")
+# What an operator may use inside on any number of channels; anything else in a Sequential counts as no activation.
+_ACTIVATIONS = (
+    nn.ReLU,
+    nn.ReLU6,
+    nn.LeakyReLU,
+    nn.ELU,
+    nn.CELU,
+    nn.SELU,
+    nn.GELU,
+    nn.SiLU,
+    nn.Mish,
+    nn.Hardswish,
+    nn.Hardtanh,
+    nn.Softplus,
+    nn.Sigmoid,
+    nn.Tanh,
+)
 
 
 @dataclass(frozen=True)
@@ -58,6 +77,19 @@ def sibling_batchnorm(parent: nn.Module, conv_name: str) -> str | None:
     return name if isinstance(getattr(parent, name, None), nn.BatchNorm2d) else None
 
 
+def next_in_sequential(parent: nn.Module, name: str) -> str | None:
+    """Name the child of a Sequential that reads a child's output; None for the last one, and in any other parent.
+
+    A subclass of Sequential counts while its forward is Sequential's.
+    """
+    if type(parent).forward is not nn.Sequential.forward:
+        return None
+    # Not named_children(): that leaves out a module that stands in two places, as an activation may.
+    names = list(parent._modules)
+    place = names.index(name) + 1
+    return names[place] if place < len(names) else None
+
+
 def _walk(module: nn.Module, name: str) -> Iterator[Slot | Operator]:
     """Yield slots and operators depth first, never looking inside either."""
     found = module if isinstance(module, Operator) else _block_slot(module, name)
@@ -66,9 +98,9 @@ def _walk(module: nn.Module, name: str) -> Iterator[Slot | Operator]:
         return
     for child_name, child in module.named_children():
         path = f"{name}.{child_name}" if name else child_name
-        pair = _pair_slot(module, child_name, path)
-        if pair is not None:
-            yield pair
+        slot = _pair_slot(module, child_name, path) or _neighbour_slot(module, child_name, path)
+        if slot is not None:
+            yield slot
         else:
             yield from _walk(child, path)
 
@@ -88,20 +120,31 @@ def _block_slot(module: nn.Module, name: str) -> Slot | None:
 
 
 def _pair_slot(parent: nn.Module, conv_name: str, path: str) -> Slot | None:
-    """Read a convolution whose BatchNorm is its sibling."""
-    conv = getattr(parent, conv_name)
+    """Read a convolution whose BatchNorm is its sibling by name."""
     bn_name = sibling_batchnorm(parent, conv_name)
-    if bn_name is None or not _is_searchable(conv):
+    if bn_name is None:
         return None
-    bn: nn.BatchNorm2d = getattr(parent, bn_name)
-    host = Host(
-        act=_sibling_act(parent, conv_name),
-        applies_act=True,
-        bn_eps=bn.eps,
-        bn_momentum=bn.momentum,
-    )
-    prefix = path.removesuffix(conv_name)
-    return Slot(_site(path, conv), host, conv, bn, bn_name=prefix + bn_name)
+    return _conv_slot(parent, path, bn_name, _sibling_act(parent, conv_name))
+
+
+def _neighbour_slot(parent: nn.Module, conv_name: str, path: str) -> Slot | None:
+    """Read a convolution whose BatchNorm comes next in a Sequential."""
+    bn_name = next_in_sequential(parent, conv_name)
+    if bn_name is None:
+        return None
+    act_name = next_in_sequential(parent, bn_name)
+    act = parent.get_submodule(act_name) if act_name is not None else None
+    return _conv_slot(parent, path, bn_name, act if isinstance(act, _ACTIVATIONS) else None)
+
+
+def _conv_slot(parent: nn.Module, path: str, bn_name: str, act: nn.Module | None) -> Slot | None:
+    """Read the convolution at a path, its BatchNorm a child of the same parent, where the parent applies `act`."""
+    prefix, _, conv_name = path.rpartition(".")
+    conv, bn = parent.get_submodule(conv_name), parent.get_submodule(bn_name)
+    if not _is_searchable(conv) or not isinstance(bn, nn.BatchNorm2d):
+        return None
+    host = Host(act=act, applies_act=True, bn_eps=bn.eps, bn_momentum=bn.momentum)
+    return Slot(_site(path, conv), host, conv, bn, f"{prefix}.{bn_name}" if prefix else bn_name)
 
 
 def _sibling_act(parent: nn.Module, conv_name: str) -> nn.Module | None:

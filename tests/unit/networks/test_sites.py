@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+import torch
 from torch import nn
 
-from spnas.networks import get_network, list_sites
+from spnas.networks import deploy_model, get_network, list_sites
 from spnas.networks.sites import find_slots
 
 
@@ -76,3 +77,53 @@ def test_a_block_with_another_branch_is_no_site() -> None:
     block = Block(nn.Conv2d(4, 4, 3))
     block.extra = nn.Conv2d(4, 4, 1)
     assert list_sites(block) == []
+
+
+def sequence(*after: nn.Module) -> nn.Sequential:
+    return nn.Sequential(nn.Identity(), nn.Conv2d(4, 6, 3, bias=True), nn.BatchNorm2d(6), *after)
+
+
+def test_neighbours_in_a_sequential_are_a_site() -> None:
+    act = nn.Hardswish()
+    first, second = find_slots(nn.Sequential(sequence(act), sequence(act)))
+    assert (first.site.name, first.bn_name) == ("0.1", "0.2")
+    assert (second.site.name, second.bn_name) == ("1.1", "1.2")
+    assert first.host.act is act
+    assert first.host.applies_act
+
+
+def test_an_activation_that_stands_twice_is_seen_twice() -> None:
+    act = nn.ReLU()
+    conv = [nn.Conv2d(4, 4, 3), nn.Conv2d(4, 4, 3)]
+    model = nn.Sequential(conv[0], nn.BatchNorm2d(4), act, conv[1], nn.BatchNorm2d(4), act)
+    assert [slot.host.act for slot in find_slots(model)] == [act, act]
+
+
+@pytest.mark.parametrize("after", [[], [nn.MaxPool2d(2)], [nn.Softmax(1)], [nn.GLU(1)]])
+def test_what_is_no_activation_is_not_taken_for_one(after: list[nn.Module]) -> None:
+    (slot,) = find_slots(sequence(*after))
+    assert slot.host.act is None
+
+
+def test_order_says_nothing_where_the_parent_has_its_own_forward() -> None:
+    class Backwards(nn.Sequential):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            for module in reversed(self):
+                x = module(x)
+            return x
+
+    assert list_sites(Backwards(*sequence())) == []
+    deployed = deploy_model(Backwards(nn.BatchNorm2d(4), nn.Conv2d(4, 4, 1), nn.BatchNorm2d(4)))
+    assert sum(isinstance(module, nn.BatchNorm2d) for module in deployed.modules()) == 2
+
+
+def test_a_convolution_without_its_batchnorm_next_is_no_site() -> None:
+    model = nn.Sequential(nn.Conv2d(4, 4, 3), nn.ReLU(), nn.BatchNorm2d(4), nn.Conv2d(4, 4, 3))
+    assert list_sites(model) == []
+
+
+def test_vgg_sites_are_its_thirteen_convolutions() -> None:
+    sites = list_sites(get_network("vgg16-cifar").build())
+    expected = [0, 3, 7, 10, 14, 17, 20, 24, 27, 30, 34, 37, 40]
+    assert [site.name for site in sites] == [f"features.{place}" for place in expected]
+    assert all((site.kernel_size, site.stride, site.padding) == (3, 1, 1) for site in sites)

@@ -29,6 +29,7 @@ SITES = {
     "resnet101": 34,
     "resnet20-cifar": 19,
     "resnet56-cifar": 55,
+    "vgg16-cifar": 13,
 }
 # One site of two choices, one of three, a tied pair of two, the rest regular: 12 architectures.
 SMALL = """\
