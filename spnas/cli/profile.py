@@ -70,15 +70,15 @@ def run(args: argparse.Namespace) -> int:
     error = max(_check_form(model, imgsz) for model in models)
     own, base = (deploy_model(model) for model in models)
     counts = [count(model, imgsz) for model in models]
-    with device_lock(device).exclusive():
-        measured = measure(
-            own,
-            base,
-            _image(imgsz, batch),
-            device=device,
-            threads=args.threads,
-            runtime=args.runtime,
-        )
+    measured = measure(
+        own,
+        base,
+        _image(imgsz, batch),
+        device=device,
+        threads=args.threads,
+        runtime=args.runtime,
+        exclusive=device_lock(device).exclusive,
+    )
     facts = {
         **_described(args, document),
         **_figures(counts, measured),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
+import contextlib
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -114,6 +116,10 @@ class Estimate:
         median = np.median(data)
         return cls(float(median), float(_MAD_TO_STD * np.median(np.abs(data - median))))
 
+    def surely_above(self, limit: float) -> bool:
+        """Whether the median is above the limit by more than three times its spread."""
+        return self.median - 3 * self.std > limit
+
 
 def _forwards(sampler: Sampler, sample_s: float) -> int:
     """Say how many forwards fill a sample, from a second forward: the first one also sets up memory and kernels."""
@@ -150,12 +156,15 @@ class _Pair:
             if all(_stable(list(each), self.protocol.stable) for each in zip(*rounds, strict=True)):
                 return
 
-    def rounds(self) -> Iterator[tuple[Sample, Sample]]:
+    def take(self, limit: float) -> list[tuple[Sample, Sample]]:
+        """Sample until there is enough, or the ratio is surely above the limit."""
         start = time.perf_counter()
-        for made in itertools.count():
-            if self.protocol.done(made, time.perf_counter() - start):
-                return
-            yield self._round()
+        taken: list[tuple[Sample, Sample]] = []
+        while not self.protocol.done(len(taken), time.perf_counter() - start):
+            taken.append(self._round())
+            if len(taken) >= self.protocol.min_rounds and _ratio(taken).surely_above(limit):
+                break
+        return taken
 
 
 def measure(
@@ -167,6 +176,8 @@ def measure(
     threads: int = 1,
     runtime: str | None = None,
     protocol: Protocol | None = None,
+    limit: float = math.inf,
+    exclusive: Callable[[], AbstractContextManager[Any]] = contextlib.nullcontext,
 ) -> Measurement:
     """Measure a candidate's latency beside the base's, the two in turn so that both meet the same load.
 
@@ -180,6 +191,9 @@ def measure(
         threads: CPU threads to run with.
         runtime: A registered runtime, the device's default where None.
         protocol: How long and how often, the default one where None.
+        limit: A ratio above which nobody wants to know it exactly: measuring ends early once it is surely exceeded.
+        exclusive: Makes a context that is held while times are taken, and not while the networks are made ready, such
+            as `DeviceLock.exclusive`.
 
     Raises:
         ConfigError: There is no such runtime on the device, or `threads` is less than 1.
@@ -190,12 +204,16 @@ def measure(
     name = runtime or default_runtime(device)
     check_runtime(name, device)
     with get_runtime(name)(device, threads) as session:
-        pair = _Pair(
-            session.load(candidate, example), session.load(base, example), protocol or Protocol()
-        )
-        pair.warm_up()
-        taken = list(pair.rounds())
+        samplers = session.load(candidate, example), session.load(base, example)
+        with exclusive():
+            pair = _Pair(*samplers, protocol or Protocol())
+            pair.warm_up()
+            taken = pair.take(limit)
     return _summarize(taken, session, example.dtype, str(device), threads)
+
+
+def _ratio(taken: list[tuple[Sample, Sample]]) -> Estimate:
+    return Estimate.of([own.clock_s / base.clock_s for own, base in taken])
 
 
 def _summarize(
@@ -206,9 +224,8 @@ def _summarize(
     threads: int,
 ) -> Measurement:
     wall = 1e3 * np.array([[sample.wall_s for sample in both] for both in taken])
-    clock = np.array([[sample.clock_s for sample in both] for both in taken])
     own, other = Estimate.of(wall[:, 0]), Estimate.of(wall[:, 1])
-    ratio = Estimate.of(clock[:, 0] / clock[:, 1])
+    ratio = _ratio(taken)
     return Measurement(
         latency_ms=own.median,
         latency_std_ms=own.std,

@@ -123,14 +123,15 @@ class Evaluator:
         """
         counts = count(model, self.settings.imgsz)
         deployed = deploy_model(model)
-        with self._lock.exclusive():
-            result = measure(
-                deployed,
-                self._deployed_base,
-                self._example,
-                device=self.device,
-                runtime=self.settings.runtime,
-            )
+        result = measure(
+            deployed,
+            self._deployed_base,
+            self._example,
+            device=self.device,
+            runtime=self.settings.runtime,
+            limit=self.settings.max_latency_ratio,
+            exclusive=self._lock.exclusive,
+        )
         scale = self.settings.base_latency_ms or result.base_latency_ms
         ratio = 1.0 if is_base else result.ratio
         return Evaluation(
@@ -217,9 +218,14 @@ def train_base(
     model.cpu()
     save_weights(model, Path(settings.weights))
     deployed = deploy_model(model)
-    with device_lock(device).exclusive():
-        example = task.example(settings.latency_batch)
-        measured = measure(deployed, deployed, example, device=device, runtime=settings.runtime)
+    measured = measure(
+        deployed,
+        deployed,
+        task.example(settings.latency_batch),
+        device=device,
+        runtime=settings.runtime,
+        exclusive=device_lock(device).exclusive,
+    )
     return facts | {
         "latency_ms": measured.base_latency_ms,
         "latency_std_ms": measured.base_latency_std_ms,

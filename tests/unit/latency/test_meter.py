@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import itertools
+import math
 import platform
 import resource
 from collections.abc import Callable, Iterator
@@ -229,3 +230,43 @@ def test_cuda_is_measured_on_events() -> None:
     found = measure(network, network, torch.rand(1, 3, 64, 64), device=device, protocol=QUICK)
     assert found.clock == "cuda_event"
     assert found.ratio == pytest.approx(1.0, abs=0.2)
+
+
+def test_what_is_surely_too_slow_is_measured_no_longer(session: ScriptedSession) -> None:
+    long = Protocol(rounds=15, max_rounds=30, enough_s=math.inf)
+
+    def found(limit: float) -> Measurement:
+        pair = Timed("candidate", lambda n: 0.03 + 1e-4 * (n % 2)), Timed("base", lambda n: 0.02)
+        return measure(*pair, IMAGE, device=CPU, runtime="scripted", protocol=long, limit=limit)
+
+    assert found(1.0).rounds == long.min_rounds
+    assert found(1.6).rounds == found(1.5).rounds == 30
+
+
+def test_the_lock_is_held_only_while_times_are_taken(
+    session: ScriptedSession, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held: list[bool] = []
+
+    @contextmanager
+    def exclusive() -> Iterator[None]:
+        held.append(True)
+        yield
+        held.append(False)
+
+    load = ScriptedSession.load
+
+    def checked(self: ScriptedSession, model: Timed, example: torch.Tensor) -> Callable[..., Any]:
+        assert not held
+        sampler = load(self, model, example)
+
+        def sample(forwards: int) -> Sample:
+            assert held == [True]
+            return sampler(forwards)
+
+        return sample
+
+    monkeypatch.setattr(ScriptedSession, "load", checked)
+    pair = Timed("candidate", lambda n: 0.02), Timed("base", lambda n: 0.02)
+    measure(*pair, IMAGE, device=CPU, runtime="scripted", exclusive=exclusive)
+    assert held == [True, False]
