@@ -80,8 +80,8 @@ class SearchStudy:
         space: The search space; each of its variables is one flat categorical parameter.
         metric: Column of the accuracy to maximize; latency is minimized.
         seed: Of the sampler.
-        max_latency_ratio: The sampler's proposals that are foretold to be slower than this share of the base's
-            latency are passed over.
+        max_latency_ratio: The sampler's proposals, and seeds, that are foretold to be slower than this share of the
+            base's latency are passed over.
     """
 
     def __init__(
@@ -241,7 +241,10 @@ class SearchStudy:
         if architecture in self._known:
             self._answer(trial, self._known[architecture])
             return None
-        if "architecture" not in attrs and self._too_slow(architecture):
+        unchecked = "architecture" not in attrs or (
+            attrs["origin"] == "seed" and "trial" not in attrs
+        )
+        if unchecked and self._too_slow(architecture):
             trial.set_user_attr("foretold", "too slow")
             self._study.tell(trial, state=TrialState.PRUNED)  # the sampler learns from it
             return None
