@@ -14,8 +14,9 @@ $(VENV)/installed: pyproject.toml
 demo: $(VENV)/installed
 	$(BIN)/spnas search --space yolov8n --budget 3m --name $(DEMO_NAME)
 
+# Two files at a time; each file's tests stay together, since they share a search or a training.
 test: $(VENV)/installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check .
