@@ -21,7 +21,7 @@ from spnas.networks.deploy import deploy_operators
 from spnas.networks.document import parse_document
 from spnas.networks.load import read_document
 from spnas.networks.surgery import apply_architecture
-from spnas.networks.yolov8 import Yolov8, plain_config, ultralytics_tasks
+from spnas.networks.yolo import Yolo, ultralytics_tasks
 from spnas.operators import Host, get_operator, operator_names
 
 ultralytics_tasks()  # before the imports below: it keeps them from changing the process' thread settings
@@ -96,9 +96,8 @@ class SpnasDetectionModel(DetectionModel):
         self, weights: nn.Module | dict[str, Any], architecture: Architecture, verbose: bool
     ) -> None:
         """Load plain weights as Ultralytics does into the base network, then let the operators start from them."""
-        base = DetectionModel(
-            plain_config(_network_part(self.yaml)), ch=self.yaml["channels"], verbose=False
-        )
+        plain, _ = _read(self.yaml)
+        base = DetectionModel(plain, ch=self.yaml["channels"], verbose=False)
         base.names = self.names
         base.load(weights, verbose=verbose)
         apply_architecture(base, architecture, inherit=True)
@@ -131,12 +130,12 @@ def _read(config: dict[str, Any]) -> tuple[dict[str, Any], Architecture]:
     """Give what Ultralytics builds the base network from, and the operators."""
     try:
         document = parse_document(config)
-        if not isinstance(document.network, Yolov8):
+        if not isinstance(document.network, Yolo):
             raise ModelFileError(
                 f"spnas.base: {document.network.name} is no detection network of Ultralytics, "
                 f"build it with spnas.load_model"
             )
-        return plain_config(document.network_part), document.architecture
+        return document.network.plain_config(document.network_part), document.architecture
     except ModelFileError as error:
         raise _located(config, error.problems) from None
 
@@ -145,10 +144,6 @@ def _located(config: Mapping[str, Any], problems: list[str]) -> ModelFileError:
     """Name the file, where Ultralytics told us which."""
     file = config.get("yaml_file", "model yaml")
     return ModelFileError([f"{file}: {problem}" for problem in problems])
-
-
-def _network_part(config: dict[str, Any]) -> dict[str, Any]:
-    return parse_document(config).network_part
 
 
 def _architecture(model: nn.Module) -> Architecture:

@@ -3,20 +3,22 @@
 from spnas.networks.base import Network, get_network, network_names, register_network
 from spnas.networks.deploy import deploy_model
 from spnas.networks.document import model_document
+from spnas.networks.imagenet import TorchvisionNetwork
 from spnas.networks.inherit import load_base_weights
 from spnas.networks.load import ParetoModel, load_model, load_pareto
 from spnas.networks.resnet import CifarResNet
 from spnas.networks.sites import list_sites
 from spnas.networks.surgery import apply_architecture, check_architecture
 from spnas.networks.vgg import CifarVgg
-from spnas.networks.yolov8 import Yolov8
+from spnas.networks.yolo import Yolo
 
 __all__ = [
     "CifarResNet",
     "CifarVgg",
     "Network",
     "ParetoModel",
-    "Yolov8",
+    "TorchvisionNetwork",
+    "Yolo",
     "apply_architecture",
     "check_architecture",
     "deploy_model",

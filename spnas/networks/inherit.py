@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from spnas.errors import InputError
-from spnas.networks.yolov8 import is_yolo, read_checkpoint
+from spnas.networks.yolo import is_yolo, read_checkpoint
 
 _UNREADABLE = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, TypeError)
 

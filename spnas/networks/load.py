@@ -34,7 +34,7 @@ def load_model(
         weights: Trained weights of this model to start from, read by `load_base_weights`; fresh ones otherwise.
 
     Returns:
-        The model on the CPU in training mode; for YOLOv8 an `ultralytics.nn.tasks.DetectionModel`.
+        The model on the CPU in training mode; for a YOLO an `ultralytics.nn.tasks.DetectionModel`.
 
     Raises:
         ModelFileError: The yaml cannot be used; every line names the file and the key.

@@ -1,4 +1,4 @@
-"""ResNets: torchvision's for ImageNet, and the small ones of the ResNet paper for CIFAR.
+"""The small ResNets of the ResNet paper for CIFAR.
 
 He et al., "Deep Residual Learning for Image Recognition", https://arxiv.org/abs/1512.03385
 """
@@ -9,27 +9,9 @@ from typing import cast
 
 import torch
 from torch import Tensor, nn
-from torchvision.models import resnet as torchvision_resnet
 from torchvision.models.resnet import BasicBlock
 
 from spnas.networks.base import Network, register_network
-
-
-class TorchvisionResNet(Network):
-    """ResNet-18, 34, 50 or 101 as torchvision builds them, without weights."""
-
-    kind = "classify"
-    default_imgsz = 224
-    default_classes = 1000
-
-    def __init__(self, depth: int) -> None:
-        self.depth = depth
-        self.name = f"resnet{depth}"
-
-    def build(self, num_classes: int | None = None) -> nn.Module:
-        """Build the network with fresh weights."""
-        make = getattr(torchvision_resnet, self.name)
-        return cast(nn.Module, make(weights=None, num_classes=num_classes or self.default_classes))
 
 
 class CifarResNet(nn.Module):
@@ -92,7 +74,5 @@ class CifarResNetNetwork(Network):
         return CifarResNet(self.blocks, num_classes or self.default_classes)
 
 
-for _depth in (18, 34, 50, 101):
-    register_network(TorchvisionResNet(_depth))
 for _depth in (20, 56):
     register_network(CifarResNetNetwork(_depth))

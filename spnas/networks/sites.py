@@ -91,7 +91,9 @@ def next_in_sequential(parent: nn.Module, name: str) -> str | None:
 
 
 def _walk(module: nn.Module, name: str) -> Iterator[Slot | Operator]:
-    """Yield slots and operators depth first, never looking inside either."""
+    """Yield slots and operators depth first, never looking inside either, nor into what merges its own branches."""
+    if hasattr(module, "fuse_convs"):
+        return  # Ultralytics' RepConv: an operator inside could not be merged with the branches beside it
     found = module if isinstance(module, Operator) else _block_slot(module, name)
     if found is not None:
         yield found

@@ -9,7 +9,7 @@ from torch import nn
 from spnas.architecture import Architecture
 from spnas.errors import ArchitectureError
 from spnas.networks.sites import Slot, find_slots, list_sites
-from spnas.networks.yolov8 import record_architecture
+from spnas.networks.yolo import record_architecture
 from spnas.operators import Operator, build_operator, refusal
 
 # Ultralytics hangs these on each layer: its index, where its input comes from, its type and its parameter count.

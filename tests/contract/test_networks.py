@@ -32,18 +32,33 @@ FACTS = {
     "yolov8m": (59, 25902640),
     "yolov8l": (79, 43691520),
     "yolov8x": (79, 68229648),
+    "yolo11n": (35, 2624080),
+    "yolo11s": (35, 9458752),
+    "yolo11m": (45, 20114688),
+    "yolo11l": (77, 25372160),
+    "yolo11x": (77, 56966176),
+    "yolo12n": (33, 2602288),
+    "yolo12s": (33, 9284096),
+    "yolo12m": (37, 20199168),
+    "yolo12l": (61, 26450784),
+    "yolo12x": (61, 59210784),
     "resnet18": (17, 11689512),
     "resnet34": (33, 21797672),
     "resnet50": (17, 25557032),
     "resnet101": (34, 44549160),
+    "wide_resnet50_2": (17, 68883240),
+    "vgg16_bn": (13, 138365992),
+    "efficientnet_v2_s": (11, 21458488),
     "resnet20-cifar": (19, 272474),
     "resnet56-cifar": (55, 855770),
     "vgg16-cifar": (13, 14991946),
 }
-SMALL = ["yolov8n", "resnet18", "resnet50", "resnet20-cifar", "vgg16-cifar"]
+SMALL = ["yolov8n", "yolo11n", "yolo12n", "resnet18", "resnet50", "resnet20-cifar", "vgg16-cifar"]
 CHOICES = ["ghost:0.5", "spconv:0.25"]
 REFERENCES: dict[str, Callable[[], nn.Module]] = {
     "yolov8n": lambda: DetectionModel("yolov8n.yaml", nc=7, verbose=False),
+    "yolo11m": lambda: DetectionModel("yolo11m.yaml", nc=7, verbose=False),
+    "yolo12l": lambda: DetectionModel("yolo12l.yaml", nc=7, verbose=False),
     "resnet18": lambda: torchvision.models.resnet18(num_classes=7),
     "resnet50": lambda: torchvision.models.resnet50(num_classes=7),
 }

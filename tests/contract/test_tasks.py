@@ -224,3 +224,16 @@ def test_importing_tasks_does_not_import_ultralytics() -> None:
         "import sys, spnas.tasks; sys.exit('ultralytics' in sys.modules or 'torch' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], env=os.environ).returncode == 0
+
+
+@pytest.mark.usefixtures("_cache")
+@pytest.mark.parametrize("name", ["yolo11n", "yolo12n"])
+def test_the_same_task_trains_and_scores_other_yolo_families(name: str) -> None:
+    task = open_task("detect", None, imgsz=96, device=CPU)
+    torch.manual_seed(0)
+    model = get_network(name).build(task.num_classes).train()
+    task.attach(model)
+    task.loss(model, next(iter(task.train_batches(8, 0)))).backward()
+    idle = [k for k, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+    assert all("dfl" in key for key in idle), idle
+    assert set(task.evaluate(model).values) == {"map50_95", "map50"}

@@ -125,6 +125,17 @@ def test_anything_else_is_refused(path: list[Any], value: Any, said: str, tmp_pa
     assert said in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "foreign"), [("yolov8n", "C3k2"), ("yolo11n", "C2f"), ("yolo12n", "C2PSA")]
+)
+def test_a_family_takes_no_module_of_another(name: str, foreign: str, tmp_path: Path) -> None:
+    document = model_document(get_network(name), 3, GHOST)
+    file = write(tmp_path, change(document, ["backbone", 2, 2], foreign))
+    with pytest.raises(ModelFileError, match=rf"backbone\[2\]: module: .* got '{foreign}'"):
+        load_model(file)
+    load_model(write(tmp_path, document))
+
+
 @pytest.mark.parametrize("text", ["", "[1, 2", "a: b", "\x00\x01"])
 def test_garbage_is_refused(text: str, tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(text)

@@ -77,6 +77,27 @@ def test_a_stock_model_after_surgery_is_rebuilt_with_its_operators() -> None:
     assert operators(SpnasDetectionModel(model.yaml, verbose=False)) == operators(model)
 
 
+@pytest.mark.parametrize("name", ["yolo11s", "yolo12n"])
+def test_other_families_are_rebuilt_as_what_they_are(name: str, tmp_path: Path) -> None:
+    three = Architecture({"model.3": "spconv:0.25"})
+    write_model_yaml(tmp_path / "a.yaml", model_document(get_network(name), 3, three))
+    stock = DetectionModel(f"{name}.yaml", nc=3, verbose=False)
+    spnas.networks.apply_architecture(stock, three)
+    assert stock.yaml["spnas"]["base"] == name
+    shapes = [
+        {key: value.shape for key, value in model.state_dict().items()}
+        for model in (stock, spnas.YOLO(tmp_path / "a.yaml").model, SpnasDetectionModel(stock.yaml))
+    ]
+    assert shapes[0] == shapes[1] == shapes[2]
+
+
+def test_a_network_that_is_not_ours_is_not_taken_for_one() -> None:
+    model = DetectionModel("yolo26n.yaml", nc=3, verbose=False)
+    spnas.networks.apply_architecture(model, Architecture({"model.3": "spconv:0.25"}))
+    with pytest.raises(ModelFileError, match=r"spnas\.base: unknown network 'yolo26n'"):
+        SpnasDetectionModel(model.yaml, verbose=False)
+
+
 def test_plain_weights_are_inherited_as_by_surgery(found: Path) -> None:
     model = spnas.YOLO(found).model
     torch.manual_seed(1)

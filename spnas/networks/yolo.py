@@ -1,6 +1,6 @@
-"""YOLOv8 n, s, m, l and x as Ultralytics builds them; the only module that builds Ultralytics models.
+"""YOLOv8, YOLO11 and YOLO12 as Ultralytics builds them; the only module that builds Ultralytics models.
 
-Ultralytics, https://github.com/ultralytics/ultralytics. Its model yaml is read from the installed package.
+Ultralytics, https://github.com/ultralytics/ultralytics. Its model yamls are read from the installed package.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import copy
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -27,17 +28,40 @@ os.environ.setdefault("YOLO_AUTOINSTALL", "false")
 _KEYS = ("nc", "scales", "backbone", "head")
 # Keys that Ultralytics adds to the dictionary it builds from.
 _RUNTIME_KEYS = frozenset({"scale", "yaml_file", "channels"})
-_MODULES = {"Conv", "C2f", "SPPF", "nn.Upsample", "Concat", "Detect"}
+_COMMON_MODULES = frozenset({"Conv", "SPPF", "nn.Upsample", "Concat", "Detect"})
 _ARGUMENT_TEXTS = {"nc", "nearest", "None"}
 # Added to the first layer's module name: Ultralytics without spnas then ends with `KeyError: 'Conv (needs: ...)'`
 # where it would otherwise ignore the `spnas` section and build the base network.
 _MARK = " (needs: import spnas.ultralytics)"
 
 
-class Yolov8(Network):
-    """One scale of YOLOv8 for detection.
+@dataclass(frozen=True)
+class YoloFamily:
+    """What tells one generation of YOLO from another.
+
+    Attributes:
+        name: What a scale's name starts with, `yolo11`.
+        file: Its model yaml, below Ultralytics' folder of model yamls.
+        modules: The modules that a model yaml of it may name; nothing else can be built from one.
+    """
+
+    name: str
+    file: str
+    modules: frozenset[str]
+
+
+FAMILIES = (
+    YoloFamily("yolov8", "v8/yolov8.yaml", _COMMON_MODULES | {"C2f"}),
+    YoloFamily("yolo11", "11/yolo11.yaml", _COMMON_MODULES | {"C3k2", "C2PSA"}),
+    YoloFamily("yolo12", "12/yolo12.yaml", _COMMON_MODULES | {"C3k2", "A2C2f"}),
+)
+
+
+class Yolo(Network):
+    """One scale of a YOLO family for detection.
 
     Args:
+        family: Which YOLO.
         scale: `n`, `s`, `m`, `l` or `x`.
     """
 
@@ -46,9 +70,10 @@ class Yolov8(Network):
     imgsz_multiple = 32
     default_classes = 80
 
-    def __init__(self, scale: str) -> None:
+    def __init__(self, family: YoloFamily, scale: str) -> None:
+        self.family = family
         self.scale = scale
-        self.name = f"yolov8{scale}"
+        self.name = f"{family.name}{scale}"
 
     def build(self, num_classes: int | None = None) -> nn.Module:
         """Build the network with fresh weights, an `ultralytics.nn.tasks.DetectionModel`."""
@@ -56,7 +81,7 @@ class Yolov8(Network):
 
     def document(self, num_classes: int | None = None) -> dict[str, Any]:
         """Give the Ultralytics model yaml with this one scale: `nc`, `scales`, `backbone`, `head`."""
-        packaged = _packaged_yaml()
+        packaged = _packaged_yaml(self.family)
         return {
             "nc": num_classes or self.default_classes,
             "scales": {self.scale: packaged["scales"][self.scale]},
@@ -67,12 +92,12 @@ class Yolov8(Network):
     def build_document(
         self, document: Mapping[str, Any], num_classes: int | None = None
     ) -> nn.Module:
-        """Build the network from an Ultralytics model yaml of YOLOv8's modules.
+        """Build the network from an Ultralytics model yaml of the family's modules.
 
         Raises:
-            ModelFileError: One line for each key, module or argument that is not YOLOv8's.
+            ModelFileError: One line for each key, module or argument that is not the family's.
         """
-        config = plain_config(document)
+        config = self.plain_config(document)
         config["nc"] = num_classes or config["nc"]
         model = cast(nn.Module, ultralytics_tasks().DetectionModel(config, verbose=False))
         cast("dict[str, Any]", model.yaml).update(
@@ -84,16 +109,15 @@ class Yolov8(Network):
         """Write into the first layer's module name what a loader needs to read this."""
         return marked_config(document)
 
+    def plain_config(self, document: Mapping[str, Any]) -> dict[str, Any]:
+        """Give the dictionary that Ultralytics builds the base network from: checked, one scale, no mark.
 
-def plain_config(document: Mapping[str, Any]) -> dict[str, Any]:
-    """Give the dictionary that Ultralytics builds the base network from: checked, one scale, no mark.
-
-    Raises:
-        ModelFileError: One line for each key, module or argument that is not YOLOv8's.
-    """
-    config = _with_first_module(document, lambda name: name.removesuffix(_MARK))
-    check_yolo_document(config)
-    return {key: config[key] for key in _KEYS} | {"scale": next(iter(config["scales"]))}
+        Raises:
+            ModelFileError: One line for each key, module or argument that is not the family's.
+        """
+        config = _with_first_module(document, lambda name: name.removesuffix(_MARK))
+        check_yolo_document(config, self.family.modules)
+        return {key: config[key] for key in _KEYS} | {"scale": next(iter(config["scales"]))}
 
 
 def marked_config(document: Mapping[str, Any]) -> dict[str, Any]:
@@ -117,18 +141,30 @@ def record_architecture(model: nn.Module, architecture: Architecture) -> None:
     config = getattr(model, "yaml", None)
     if not is_yolo(model) or not isinstance(config, dict) or architecture.is_base:
         return
+    section = config.get("spnas") or {"base": _base_name(config)}
     config.update(marked_config(config), schema_version=SCHEMA_VERSION)
     scale = config.get("scale")
     if scale in config.get("scales", {}):
         config["scales"] = {scale: config["scales"][scale]}
-    section = config.setdefault("spnas", {"base": f"yolov8{scale}"})
-    section["sites"] = architecture.to_yaml()
+    config["spnas"] = {**section, "sites": architecture.to_yaml()}
+
+
+def _base_name(config: Mapping[str, Any]) -> str:
+    """Name the base network that a model was built as, or, where it is none of ours, what no network is called.
+
+    A yaml written from the model is then refused, not read as another network.
+    """
+    for family in FAMILIES:
+        packaged = _packaged_yaml(family)
+        if all(config.get(part) == packaged[part] for part in ("backbone", "head")):
+            return f"{family.name}{config.get('scale')}"
+    return Path(str(config.get("yaml_file", "unknown"))).stem
 
 
 def is_yolo(model: nn.Module) -> bool:
-    """Whether this is an Ultralytics detection model; does not import Ultralytics to find out."""
+    """Whether this is an Ultralytics model, of any task; does not import Ultralytics to find out."""
     tasks = sys.modules.get("ultralytics.nn.tasks")
-    return tasks is not None and isinstance(model, tasks.DetectionModel)
+    return tasks is not None and isinstance(model, tasks.BaseModel)
 
 
 def read_checkpoint(path: Path) -> dict[str, Tensor]:
@@ -151,16 +187,20 @@ def ultralytics_tasks() -> Any:
     return tasks
 
 
-def _packaged_yaml() -> dict[str, Any]:
-    """Read YOLOv8's model yaml out of the installed Ultralytics package."""
+def _packaged_yaml(family: YoloFamily) -> dict[str, Any]:
+    """Read a family's model yaml out of the installed Ultralytics package."""
     ultralytics_tasks()
     from ultralytics.utils import ROOT, YAML
 
-    return cast("dict[str, Any]", YAML.load(ROOT / "cfg" / "models" / "v8" / "yolov8.yaml"))
+    return cast("dict[str, Any]", YAML.load(ROOT / "cfg" / "models" / family.file))
 
 
-def check_yolo_document(document: Mapping[str, Any]) -> None:
-    """Check that a model yaml says nothing but YOLOv8: no other key, module or argument, nothing to be evaluated.
+def check_yolo_document(document: Mapping[str, Any], modules: frozenset[str]) -> None:
+    """Check that a model yaml says nothing but its YOLO: no other key, module or argument, nothing to be evaluated.
+
+    Args:
+        document: The network's part of a model yaml.
+        modules: Names of the modules that may stand in it.
 
     Raises:
         ModelFileError: One line for each problem, naming its key.
@@ -175,7 +215,7 @@ def check_yolo_document(document: Mapping[str, Any]) -> None:
         problems += [
             f"{part}[{i}]: {problem}"
             for i, row in enumerate(rows)
-            for problem in _row_problems(row)
+            for problem in _row_problems(row, modules)
         ]
     if problems:
         raise ModelFileError(problems)
@@ -196,7 +236,7 @@ def _number_problems(document: Mapping[str, Any]) -> Iterator[str]:
         yield f"scales: expected exactly one entry [depth, width, max_channels], got {scales!r:.80}"
 
 
-def _row_problems(row: Any) -> Iterator[str]:
+def _row_problems(row: Any, modules: frozenset[str]) -> Iterator[str]:
     """Check one layer `[from, repeats, module, args]`."""
     if not isinstance(row, list) or len(row) != 4:
         yield f"expected [from, repeats, module, args], got {row!r:.80}"
@@ -207,10 +247,10 @@ def _row_problems(row: Any) -> Iterator[str]:
         yield f"from: expected a layer's number or a list of them, got {source!r:.80}"
     if not _is_count(repeats):
         yield f"repeats: expected a number, got {repeats!r:.80}"
-    if not isinstance(module, str) or module not in _MODULES:
-        yield f"module: expected one of {', '.join(sorted(_MODULES))}, got {module!r:.80}"
+    if not isinstance(module, str) or module not in modules:
+        yield f"module: expected one of {', '.join(sorted(modules))}, got {module!r:.80}"
     if not isinstance(args, list) or not all(map(_is_literal, args)):
-        yield f"args: expected a list of numbers and names YOLOv8 uses, got {args!r:.80}"
+        yield f"args: expected a list of numbers and names YOLO uses, got {args!r:.80}"
 
 
 def _is_count(value: Any) -> bool:
@@ -226,5 +266,6 @@ def _is_literal(value: Any) -> bool:
     return text or value is None or isinstance(value, int | float)
 
 
-for _scale in "nsmlx":
-    register_network(Yolov8(_scale))
+for _family in FAMILIES:
+    for _scale in "nsmlx":
+        register_network(Yolo(_family, _scale))
