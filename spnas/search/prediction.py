@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import Ridge
+from sklearn.model_selection import cross_val_predict
 
 from spnas.architecture import Architecture
 from spnas.runs import TrialRecord
@@ -35,6 +36,7 @@ class LatencyModel:
         self._names = tuple(space.variables)
         self._model = Ridge(alpha=1.0)
         self._measured = 0
+        self._spread = 0.0
 
     def learn(self, records: Sequence[TrialRecord]) -> None:
         """Fit to every trial with a measured ratio, whatever became of it."""
@@ -43,13 +45,19 @@ class LatencyModel:
             return
         self._measured = len(measured)
         rows = np.stack([self._row(record.architecture) for record in measured])
-        self._model.fit(rows, [record.latency_ratio for record in measured])
+        ratios = np.array([record.latency_ratio for record in measured], dtype=float)
+        self._spread = float(np.std(ratios - cross_val_predict(self._model, rows, ratios, cv=5)))
+        self._model.fit(rows, ratios)
 
-    def predict(self, architecture: Architecture) -> float | None:
-        """Foretell the latency over the base's; None while too little was measured."""
+    def predict(self, architecture: Architecture) -> tuple[float, float] | None:
+        """Foretell the latency over the base's, with the standard error of such predictions by cross-validation.
+
+        Returns:
+            None while too little was measured.
+        """
         if not self._measured:
             return None
-        return float(self._model.predict(self._row(architecture)[None])[0])
+        return float(self._model.predict(self._row(architecture)[None])[0]), self._spread
 
     def _row(self, architecture: Architecture) -> NDArray[np.float64]:
         row = np.zeros(len(self._columns))

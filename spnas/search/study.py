@@ -28,7 +28,7 @@ from spnas.search.variation import offspring
 from spnas.spaces import SearchSpace
 
 _STUDY_NAME = "spnas"
-_ASKS_BEFORE_RANDOM = 20
+_ASKS_BEFORE_OFFSPRING, _ASKS_BEFORE_RANDOM = 5, 20
 _OPTUNA_STATE: dict[State, TrialState] = {
     "complete": TrialState.COMPLETE,
     "stopped": TrialState.PRUNED,
@@ -188,8 +188,9 @@ class SearchStudy:
     def propose(self) -> Proposal | None:
         """Give an architecture that was never evaluated nor is under way; None where the space has no other."""
         self._latency.learn(self.records)
-        for _ in range(_ASKS_BEFORE_RANDOM):
-            self._line_up_offspring()
+        for attempt in range(_ASKS_BEFORE_RANDOM):
+            if self._next % 2 == 0 or attempt >= _ASKS_BEFORE_OFFSPRING:
+                self._line_up_offspring()
             trial = self._study.ask(self._distributions)
             proposal = self._accept(trial)
             if proposal is not None:
@@ -197,13 +198,13 @@ class SearchStudy:
         return self._propose_random()
 
     def _line_up_offspring(self) -> None:
-        """Put a child of the front before every other proposal of the sampler.
+        """Put a child of the front before the sampler's own proposal.
 
         On NAS-Bench-201 it lifts TPE's share of the true hypervolume after 50 evaluations; after 200 both are alike.
         """
         parents = [record.architecture for record in front_records(self.records, self._metric)]
         waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-        if self._next % 2 or waiting or not parents:
+        if waiting or not parents:
             return
         for _ in range(_ASKS_BEFORE_RANDOM):
             child = offspring(self._space, parents, self._rng)
@@ -212,8 +213,9 @@ class SearchStudy:
                 return
 
     def _too_slow(self, architecture: Architecture) -> bool:
-        ratio = self._latency.predict(architecture)
-        return ratio is not None and ratio > self._max_ratio
+        foretold = self._latency.predict(architecture)
+        # What just passes is mostly what was foretold too low, so the error is added.
+        return foretold is not None and sum(foretold) > self._max_ratio
 
     def _propose_random(self) -> Proposal | None:
         """Draw until something new comes up, for a sampler that has converged or a space that is nearly used up."""
