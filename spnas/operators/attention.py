@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from spnas.architecture import ConvSite
-from spnas.operators.base import Host, Operator
+from spnas.operators.base import Host
 from spnas.operators.blocks import inner_activation, reason_not_to_fit
 from spnas.operators.folding import fold
-from spnas.operators.inheritance import output_norm
+from spnas.operators.regular import Regular
 
 
 class Attention(nn.Module, ABC):
@@ -48,7 +48,7 @@ class Attention(nn.Module, ABC):
         """Give a new module without BatchNorms that equals this one in eval mode."""
 
 
-class AddOn(Operator):
+class AddOn(Regular):
     """Multiplies the plain convolution's activated output by an attention map: `y = act(BN(conv(x)))`, `out = y A(y)`.
 
     Where the host applies the activation itself, `z = BN(conv(x))` and `out = z A(act(z))`: the map reads what it would
@@ -62,16 +62,6 @@ class AddOn(Operator):
 
     def __init__(self, site: ConvSite, host: Host, **params: float) -> None:
         super().__init__(site, host, **params)
-        self.kxk = nn.Conv2d(
-            site.in_channels,
-            site.out_channels,
-            site.kernel_size,
-            site.stride,
-            site.padding,
-            site.dilation,
-            bias=not host.bn,
-        )
-        self.bn = self.norm(site.out_channels) if host.bn else None
         outside = host.applies_act and host.act is not None
         self.inner_act = inner_activation(host) if outside else nn.Identity()
 
@@ -92,12 +82,7 @@ class AddOn(Operator):
     @torch.no_grad()
     def inherit(self, conv: nn.Conv2d, bn: nn.BatchNorm2d | None) -> None:
         """Copy the trained convolution and its BatchNorm and let the attention rest: nothing changes in eval mode."""
-        norm = output_norm(conv, bn)
-        self.kxk.weight.copy_(conv.weight)
-        if self.kxk.bias is not None:
-            self.kxk.bias.copy_(norm.bias)
-        if self.bn is not None:
-            norm.write(self.bn)
+        super().inherit(conv, bn)
         self.attention.rest()
 
     def deploy(self) -> nn.Module:
@@ -106,8 +91,7 @@ class AddOn(Operator):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(N, C, H, W)` to the same shape."""
-        y = self.kxk(x)
-        y = self.act(y if self.bn is None else self.bn(y))
+        y = super().forward(x)
         out: Tensor = y * self.attention(self.inner_act(y))
         return out
 

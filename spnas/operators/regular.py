@@ -24,12 +24,13 @@ class Regular(Operator):
     Args:
         site: The convolution to replace; any.
         host: What surrounds it.
+        params: Parameters of a subclass that adds something to the convolution; this class has none.
     """
 
     name = "regular"
 
-    def __init__(self, site: ConvSite, host: Host) -> None:
-        super().__init__(site, host)
+    def __init__(self, site: ConvSite, host: Host, **params: float) -> None:
+        super().__init__(site, host, **params)
         self.kxk = nn.Conv2d(
             site.in_channels,
             site.out_channels,
