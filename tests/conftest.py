@@ -6,10 +6,14 @@ import os
 from pathlib import Path
 
 import pytest
+import torch
 
 os.environ.setdefault("YOLO_OFFLINE", "true")
 os.environ.setdefault("YOLO_AUTOINSTALL", "false")
 os.environ.setdefault("YOLO_VERBOSE", "false")
+
+# Two files run at a time, on two cores: threads of their own would only wait for each other.
+torch.set_num_threads(1)
 
 ROOT = Path(__file__).resolve().parents[1]
 
