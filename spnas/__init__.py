@@ -12,6 +12,7 @@ from spnas.architecture import Architecture, Choice, ConvSite
 from spnas.errors import InputError, SpnasError
 
 if TYPE_CHECKING:
+    from spnas.latency import deploy
     from spnas.networks import deploy_model, load_model, load_pareto
     from spnas.operators import Host, Operator, register_operator
     from spnas.spaces import SearchSpace, load_space
@@ -24,6 +25,7 @@ _LAZY = {
     "Operator": "spnas.operators",
     "SearchSpace": "spnas.spaces",
     "YOLO": "spnas.ultralytics",
+    "deploy": "spnas.latency",
     "deploy_model": "spnas.networks",
     "load_model": "spnas.networks",
     "load_pareto": "spnas.networks",
@@ -42,6 +44,7 @@ __all__ = [
     "SearchSpace",
     "SpnasError",
     "__version__",
+    "deploy",
     "deploy_model",
     "load_model",
     "load_pareto",

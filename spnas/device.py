@@ -1,6 +1,9 @@
-"""Which device to run on, as the user names it."""
+"""Which device to run on, as the user names it, and what it is."""
 
 from __future__ import annotations
+
+import platform
+from pathlib import Path
 
 import torch
 
@@ -36,3 +39,15 @@ def resolve_device(name: str = "auto") -> torch.device:
             f"device {name!r} is not available, this machine has: {', '.join(devices)}"
         )
     return device
+
+
+def device_name(device: torch.device) -> str:
+    """Name a device's make and model, such as `AMD EPYC 7B13` or `NVIDIA H100`."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()

@@ -18,9 +18,8 @@ from torch import nn
 from spnas.architecture import Architecture, ConvSite
 from spnas.errors import ArchitectureError, ModelFileError
 from spnas.networks.deploy import deploy_operators
-from spnas.networks.document import parse_document
+from spnas.networks.document import ModelDocument, parse_document
 from spnas.networks.load import read_document
-from spnas.networks.surgery import apply_architecture
 from spnas.networks.yolo import Yolo, ultralytics_tasks
 from spnas.operators import Host, get_operator, operator_names
 
@@ -60,13 +59,13 @@ class SpnasDetectionModel(DetectionModel):
         if "spnas" not in config:
             super().__init__(config, ch=ch, nc=nc, verbose=verbose)
             return
-        plain, architecture = _read(config)
+        plain, document = _read(config)
         super().__init__(plain, ch=ch, nc=nc, verbose=verbose)
         self.yaml = {**config, **self.yaml}
         try:
-            apply_architecture(self, architecture, inherit=False)
-        except ArchitectureError as error:
-            raise _located(config, [f"spnas.sites: {line}" for line in error.problems]) from None
+            document.apply(self)
+        except ModelFileError as error:
+            raise _located(config, error.problems) from None
 
     def fuse(self, verbose: bool = True, imgsz: int = 640) -> SpnasDetectionModel:
         """Put every operator into its deploy form, then fold the rest as Ultralytics does, in place."""
@@ -85,22 +84,20 @@ class SpnasDetectionModel(DetectionModel):
         if own == given:
             super().load(weights, verbose=verbose)
         elif given.is_base:
-            self._inherit(weights, own, verbose)
+            self._inherit(weights, verbose)
         else:
             raise ArchitectureError(
                 f"expected weights of the base network or of this architecture, {own.id} "
                 f"({own.text or 'all regular'}), got those of {given.id} ({given.text})"
             )
 
-    def _inherit(
-        self, weights: nn.Module | dict[str, Any], architecture: Architecture, verbose: bool
-    ) -> None:
+    def _inherit(self, weights: nn.Module | dict[str, Any], verbose: bool) -> None:
         """Load plain weights as Ultralytics does into the base network, then let the operators start from them."""
-        plain, _ = _read(self.yaml)
+        plain, document = _read(self.yaml)
         base = DetectionModel(plain, ch=self.yaml["channels"], verbose=False)
         base.names = self.names
         base.load(weights, verbose=verbose)
-        apply_architecture(base, architecture, inherit=True)
+        document.apply(base, inherit=True)
         like = next(self.parameters())
         base.to(device=like.device, dtype=like.dtype).train(self.training)
         self.model, self.names, self.pt_path = base.model, base.names, base.pt_path
@@ -126,8 +123,8 @@ class YOLO(stock_yolo.YOLO):
         super()._new(cfg, task=task, verbose=verbose)
 
 
-def _read(config: dict[str, Any]) -> tuple[dict[str, Any], Architecture]:
-    """Give what Ultralytics builds the base network from, and the operators."""
+def _read(config: dict[str, Any]) -> tuple[dict[str, Any], ModelDocument]:
+    """Give what Ultralytics builds the base network from, and the model yaml with the operators."""
     try:
         document = parse_document(config)
         if not isinstance(document.network, Yolo):
@@ -135,7 +132,7 @@ def _read(config: dict[str, Any]) -> tuple[dict[str, Any], Architecture]:
                 f"spnas.base: {document.network.name} is no detection network of Ultralytics, "
                 f"build it with spnas.load_model"
             )
-        return document.network.plain_config(document.network_part), document.architecture
+        return document.network.plain_config(document.network_part), document
     except ModelFileError as error:
         raise _located(config, error.problems) from None
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import copy
 import json
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -58,7 +59,7 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Check, count, measure and print."""
     from spnas.device import resolve_device
-    from spnas.latency import count, device_lock, measure
+    from spnas.latency import LayerTimer, choose_forms, count, device_lock, measure
     from spnas.networks import deploy_model
 
     document, size = _subject(args)
@@ -66,7 +67,10 @@ def run(args: argparse.Namespace) -> int:
     imgsz = size if args.imgsz is None else args.imgsz
     batch = document.network.latency_batch if args.batch is None else args.batch
     _check_numbers(imgsz=imgsz, batch=batch, threads=args.threads)
+    lock = device_lock(device).exclusive
+    timer = LayerTimer(device, runtime=args.runtime, threads=args.threads, exclusive=lock)
     models = _build(document, imgsz)
+    forms = choose_forms(models[0], _image(imgsz, batch), timer)
     error = max(_check_form(model, imgsz) for model in models)
     own, base = (deploy_model(model) for model in models)
     counts = [count(model, imgsz) for model in models]
@@ -77,13 +81,14 @@ def run(args: argparse.Namespace) -> int:
         device=device,
         threads=args.threads,
         runtime=args.runtime,
-        exclusive=device_lock(device).exclusive,
+        exclusive=lock,
     )
     facts = {
         **_described(args, document),
         **_figures(counts, measured),
         "batch": batch,
         "imgsz": imgsz,
+        "forms": forms,
         "max_relative_error": error,
     }
     if args.json:
@@ -269,5 +274,12 @@ def _print(facts: dict[str, Any]) -> None:
         f"\n{facts['device']}, {threads}, batch {facts['batch']}, {facts['imgsz']} px, "
         f"{facts['dtype']}, runtime {facts['runtime']}\n"
         f"ratio on clock {facts['clock']}, {facts['rounds']} rounds; ± is 1.4826 x MAD over the rounds\n"
+        f"{_form_counts(facts['forms'])}"
         f"deployed form equals the training form: max relative error {facts['max_relative_error']:.1e}"
     )
+
+
+def _form_counts(forms: Mapping[str, str]) -> str:
+    counts = Counter(forms.values())
+    told = ", ".join(f"{form} at {count} sites" for form, count in sorted(counts.items()))
+    return f"faster deployed forms than the default: {told}\n" if told else ""

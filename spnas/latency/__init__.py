@@ -1,7 +1,9 @@
 """Latency of deployed networks, measured beside the base, and their counted size."""
 
 from spnas.latency.counts import Counts, count
+from spnas.latency.forms import choose_forms, deploy
 from spnas.latency.isolation import DeviceLock, device_lock
+from spnas.latency.layers import LayerTimer, LayerTimes
 from spnas.latency.meter import Estimate, Measurement, Protocol, measure
 from spnas.latency.runtimes import check_runtime, default_runtime, register_runtime, runtime_names
 
@@ -9,11 +11,15 @@ __all__ = [
     "Counts",
     "DeviceLock",
     "Estimate",
+    "LayerTimer",
+    "LayerTimes",
     "Measurement",
     "Protocol",
     "check_runtime",
+    "choose_forms",
     "count",
     "default_runtime",
+    "deploy",
     "device_lock",
     "measure",
     "register_runtime",

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from torch import nn
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
+from spnas.errors import ArchitectureError
 from spnas.networks.sites import next_in_sequential, sibling_batchnorm
 from spnas.networks.surgery import set_module
 from spnas.operators import Operator
@@ -22,7 +23,7 @@ _BATCHNORMS: dict[type[nn.Module], type[nn.Module]] = {
 def deploy_model(model: nn.Module) -> nn.Module:
     """Give a deep copy in eval mode with no BatchNorm left, equal to the model in eval mode up to rounding.
 
-    Operators give their deploy form; an Ultralytics model folds the rest by its own `fuse`, any other network by
+    Operators give the deployed form that each is set to (`spnas.deploy` chooses them by measuring); an Ultralytics model folds the rest by its own `fuse`, any other network by
     folding each convolution with its BatchNorm.
     """
     deployed = copy.deepcopy(model).eval()
@@ -34,10 +35,47 @@ def deploy_model(model: nn.Module) -> nn.Module:
     return deployed.eval()
 
 
+def find_operators(model: nn.Module) -> dict[str, Operator]:
+    """Map the names of a model's operators, sites that is, to them."""
+    return {name: m for name, m in model.named_modules() if isinstance(m, Operator)}
+
+
+def set_forms(model: nn.Module, forms: Mapping[str, str]) -> None:
+    """Set which deployed form operators give, in place; those of sites that are not named stay as they are.
+
+    Args:
+        model: A network with operators.
+        forms: Site name to the form's name.
+
+    Raises:
+        ArchitectureError: One line for each site without an operator and each form that its operator does not have.
+    """
+    operators = find_operators(model)
+    problems = [
+        f"site {site}: {problem}"
+        for site, form in forms.items()
+        if (problem := _form_problem(operators.get(site), form)) is not None
+    ]
+    if problems:
+        raise ArchitectureError(problems)
+    for site, form in forms.items():
+        operators[site].form = form
+
+
+def _form_problem(operator: Operator | None, form: str) -> str | None:
+    if operator is None:
+        return f"form {form!r} is set, but the site is regular"
+    known = operator.forms((1, operator.site.in_channels, 2, 2))
+    if form in known:
+        return None
+    return (
+        f"unknown deployed form {form!r} of {operator.choice}, expected one of: {', '.join(known)}"
+    )
+
+
 def deploy_operators(model: nn.Module) -> None:
-    """Replace every operator by its deploy form, in place."""
-    found = [(name, m) for name, m in model.named_modules() if isinstance(m, Operator)]
-    for name, operator in found:
+    """Replace every operator by its deployed form, in place."""
+    for name, operator in find_operators(model).items():
         set_module(model, name, operator.eval().deploy().train(model.training))
 
 

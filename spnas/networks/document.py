@@ -12,6 +12,7 @@ from torch import nn
 from spnas.architecture import Architecture
 from spnas.errors import ArchitectureError, InputError, ModelFileError
 from spnas.networks.base import SCHEMA_VERSION, Network, check_keys, get_network
+from spnas.networks.deploy import set_forms
 from spnas.networks.surgery import apply_architecture
 
 _OWN_KEYS = {"schema_version", "spnas", "metrics", "provenance"}
@@ -25,12 +26,14 @@ class ModelDocument:
         network: The base network.
         network_part: What of the yaml tells the base network.
         architecture: The operators.
+        forms: Site name to the deployed form that was measured as the fastest; defaults left out.
         document: The whole yaml.
     """
 
     network: Network
     network_part: dict[str, Any]
     architecture: Architecture
+    forms: dict[str, str]
     document: dict[str, Any]
 
     def build(self, num_classes: int | None = None) -> nn.Module:
@@ -40,12 +43,7 @@ class ModelDocument:
             ModelFileError: The base network cannot be built from the yaml, or cannot take the architecture.
         """
         model = self.network.build_document(self.network_part, num_classes)
-        try:
-            apply_architecture(model, self.architecture, inherit=False)
-        except ArchitectureError as error:
-            raise ModelFileError(
-                [f"spnas.sites: {problem}" for problem in error.problems]
-            ) from None
+        self.apply(model)
         config = getattr(model, "yaml", None)
         if isinstance(config, dict):
             config.update(
@@ -53,16 +51,44 @@ class ModelDocument:
             )
         return model
 
+    def apply(self, model: nn.Module, *, inherit: bool = False) -> None:
+        """Put the operators into a base network, in place, each set to its deployed form.
+
+        Args:
+            model: The base network.
+            inherit: Let the operators start from the weights that they replace.
+
+        Raises:
+            ModelFileError: The network cannot take them.
+        """
+        for key, put in (
+            ("sites", lambda: apply_architecture(model, self.architecture, inherit=inherit)),
+            ("forms", lambda: set_forms(model, self.forms)),
+        ):
+            try:
+                put()
+            except ArchitectureError as error:
+                raise ModelFileError(
+                    [f"spnas.{key}: {problem}" for problem in error.problems]
+                ) from None
+
 
 def model_document(
-    network: Network, num_classes: int, architecture: Architecture
+    network: Network,
+    num_classes: int,
+    architecture: Architecture,
+    forms: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """Give a model yaml's content, complete less `metrics` and `provenance`."""
     part = network.document(num_classes)
     return {
         "schema_version": SCHEMA_VERSION,
         **(part if architecture.is_base else network.mark(part)),
-        "spnas": {"base": network.name, "sites": architecture.to_yaml()},
+        "spnas": {
+            "base": network.name,
+            "sites": architecture.to_yaml(),
+            **({"forms": dict(forms)} if forms else {}),
+        },
     }
 
 
@@ -78,15 +104,21 @@ def parse_document(document: Mapping[str, Any]) -> ModelDocument:
     if not isinstance(section, Mapping):
         raise ModelFileError(f"spnas: expected a mapping with base and sites, got {section!r:.80}")
     try:
-        check_keys(section, required={"base", "sites"})
+        check_keys(section, required={"base", "sites"}, optional=frozenset({"forms"}))
         network = get_network(str(section["base"]))
         architecture = Architecture.from_yaml(section["sites"])
     except InputError as error:
         raise ModelFileError([f"spnas.{problem}" for problem in _located(error)]) from None
+    forms = section.get("forms", {})
+    if not isinstance(forms, Mapping) or not all(isinstance(form, str) for form in forms.values()):
+        raise ModelFileError(
+            f"spnas.forms: expected a mapping of sites to names, got {forms!r:.80}"
+        )
     part = {key: value for key, value in document.items() if key not in _OWN_KEYS}
     if "base" in part and part["base"] != network.name:
         raise ModelFileError(f"base: {part['base']!r} is not spnas.base, which is {network.name!r}")
-    return ModelDocument(network, part, architecture, dict(document))
+    named = {str(site): form for site, form in forms.items()}
+    return ModelDocument(network, part, architecture, named, dict(document))
 
 
 def _located(error: InputError) -> list[str]:

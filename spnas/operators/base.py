@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import ClassVar
 
 from torch import Tensor, nn
 
-from spnas.architecture import ConvSite
+from spnas.architecture import Choice, ConvSite
 from spnas.errors import ArchitectureError
 
 
@@ -43,17 +44,23 @@ class Operator(nn.Module, ABC):
         site: The convolution to replace.
         host: What surrounds it.
 
+    Attributes:
+        choice: What was chosen: the operator's name and its parameters.
+        form: Which of `forms` `deploy` gives.
+
     Raises:
         ArchitectureError: The operator cannot take this site; the message names the site and the reason.
     """
 
     name: ClassVar[str]
+    form: str = "default"
 
     def __init__(self, site: ConvSite, host: Host, **params: float) -> None:
         super().__init__()
         reason = type(self).refusal(site, **params)
         if reason is not None:
             raise ArchitectureError(f"{site}: {type(self).name} cannot take it: {reason}")
+        self.choice = Choice.of(type(self).name, **params)
         self.site = site
         self.host = host
         self.act: nn.Module = nn.Identity() if host.act is None or host.applies_act else host.act
@@ -83,7 +90,17 @@ class Operator(nn.Module, ABC):
 
     @abstractmethod
     def deploy(self) -> nn.Module:
-        """Give a new module without BatchNorms that equals this one in eval mode, exact in real arithmetic."""
+        """Give a new module without BatchNorms that equals this one in eval mode, exact in real arithmetic.
+
+        An operator with several such forms gives the one that `form` names.
+        """
+
+    def forms(self, shape: Sequence[int]) -> tuple[str, ...]:
+        """Name the deployed forms for inputs of a shape `(N, C, H, W)`, that of a new operator first.
+
+        All are the same function; which is fastest depends on shape, device and runtime.
+        """
+        return (self.form,)
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""Folding a BatchNorm's eval-mode affine map into the convolution before it."""
+"""Writing layers that are linear in eval mode as one: BatchNorms into the convolution before, a 1x1 into a k x k."""
 
 from __future__ import annotations
 
@@ -36,6 +36,34 @@ def _folded(weight: Tensor, bias: Tensor, bn: nn.BatchNorm2d) -> tuple[Tensor, T
         weight, bias, bn.running_mean, bn.running_var, bn.eps, bn.weight, bn.bias
     )
     return pair[0].detach(), pair[1].detach()
+
+
+def merge_pointwise(grouped: nn.Conv2d, pointwise: nn.Conv2d, span: int = 1) -> nn.Conv2d:
+    """Write the sum of a grouped k x k convolution and a biased 1x1 of the same input as one dense convolution.
+
+    Args:
+        grouped: The k x k convolution, odd k, its bias not read.
+        pointwise: The 1x1 convolution.
+        span: The 1x1 reads averages of so many pixels squared, the first of them under the kernel's centre tap.
+    """
+    device, dtype = grouped.weight.device, grouped.weight.dtype
+    channels = pointwise.in_channels, pointwise.out_channels
+    size = grouped.kernel_size[0]
+    merged = nn.Conv2d(
+        *channels,
+        size,
+        grouped.stride,  # type: ignore[arg-type]
+        grouped.padding,
+        grouped.dilation,  # type: ignore[arg-type]
+        device=device,
+        dtype=dtype,
+    ).requires_grad_(False)
+    groups = [part.flatten(1) for part in grouped.weight.detach().chunk(grouped.groups)]
+    kernel = torch.block_diag(*groups).view_as(merged.weight).contiguous()
+    centre = slice(size // 2, size // 2 + span)
+    kernel[:, :, centre, centre] += pointwise.weight.detach() / span**2
+    merged.weight, merged.bias = nn.Parameter(kernel, requires_grad=False), pointwise.bias
+    return merged
 
 
 def scale(bn: nn.BatchNorm2d) -> Tensor:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import copy
 from abc import abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from spnas.architecture import ConvSite
 from spnas.operators.base import Host, Operator
-from spnas.operators.folding import fold
+from spnas.operators.folding import fold, merge_pointwise
 from spnas.operators.geometry import off_centre
 from spnas.operators.inheritance import output_norm
 from spnas.operators.smoothness import centre_taps, shrunk, whitened_taps
@@ -46,6 +47,8 @@ class GroupedPlusPointwise(Operator):
         ratio: Share of the input channels that each k x k filter reads; `1 / ratio` an integer of at least 2 that
             divides the input and the output channels.
     """
+
+    form = "split"
 
     def __init__(self, site: ConvSite, host: Host, *, ratio: float) -> None:
         super().__init__(site, host, ratio=ratio)
@@ -108,12 +111,20 @@ class GroupedPlusPointwise(Operator):
         if self.bn_out is not None:
             shrunk(norm, explained, taps.square().sum((1, 2))).write(self.bn_out)
 
+    def forms(self, shape: Sequence[int]) -> tuple[str, ...]:
+        """Both apply everywhere."""
+        return "split", "dense"
+
     def deploy(self) -> nn.Module:
-        """Give both convolutions with the BatchNorm folded into them, and the activation."""
+        """Give both convolutions with the BatchNorm folded into them, or one dense convolution; and the activation."""
         grouped = fold(self.sum.grouped, self.bn_out)
         pointwise = fold(self.dense_pointwise(), self.bn_out)
+        act = copy.deepcopy(self.act)
+        if self.form == "dense":
+            pointwise.bias = grouped.bias
+            return nn.Sequential(merge_pointwise(grouped, pointwise), act).eval()
         pointwise.bias = None  # the same shift as in the grouped convolution's bias, needed once
-        return nn.Sequential(Sum(grouped, pointwise), copy.deepcopy(self.act)).eval()
+        return nn.Sequential(Sum(grouped, pointwise), act).eval()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(N, Cin, H, W)` to `(N, Cout, H', W')`."""

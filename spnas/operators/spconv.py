@@ -6,20 +6,16 @@ https://arxiv.org/abs/2006.12085
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from spnas.architecture import ConvSite
 from spnas.operators.base import Host, Operator
-from spnas.operators.folding import fold, scale
 from spnas.operators.inheritance import OutputNorm, output_norm
 from spnas.operators.registry import register_operator
-
-# Host scales below this (half precision's smallest number) count as zero in the deployed gate: the gate then weighs two
-# branches that differ by less than this times their difference before the host's BatchNorm.
-_ZERO_SCALE = 6e-8
+from spnas.operators.spconv_forms import FORMS
 
 
 def representative_channels(in_channels: int, ratio: float) -> int:
@@ -42,6 +38,7 @@ class SPConv(Operator):
     """
 
     name = "spconv"
+    form = "split"
 
     def __init__(self, site: ConvSite, host: Host, *, ratio: float) -> None:
         super().__init__(site, host, ratio=ratio)
@@ -115,9 +112,19 @@ class SPConv(Operator):
         if self.bn is not None:
             OutputNorm(zero, one, norm.weight, norm.bias).write(self.bn)
 
+    def forms(self, shape: Sequence[int]) -> tuple[str, ...]:
+        """Name those of `spconv_forms.FORMS` that apply."""
+        batch, _, height, width = shape
+        even = height % 2 == 0 and width % 2 == 0
+        applies = {
+            "dense": self.site.stride == 1 or even,
+            "gate-first": self.site.stride == 1 and batch == 1,
+        }
+        return tuple(name for name in FORMS if applies.get(name, True))
+
     def deploy(self) -> nn.Module:
         """Give the form with every BatchNorm folded, the host's too, and a sigmoid for the softmax."""
-        return SPConvDeployed(self).eval()
+        return FORMS[self.form](self).eval()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(N, Cin, H, W)` to `(N, Cout, H', W')`."""
@@ -129,44 +136,3 @@ class SPConv(Operator):
         y = torch.lerp(yu, yr, gate)
         out: Tensor = self.act(y if self.bn is None else self.bn(y))
         return out
-
-
-class SPConvDeployed(nn.Module):
-    """An SPConv operator for inference: three biased convolutions and a gate.
-
-    The gates sum to one, so the host's BatchNorm folds into both branches; the gate's argument is divided by its scale.
-    The mean of a 1x1 convolution is the 1x1 convolution of the mean.
-
-    Args:
-        operator: The trained operator, left untouched.
-    """
-
-    def __init__(self, operator: SPConv) -> None:
-        super().__init__()
-        self.split = operator.split
-        self.pwc = fold(operator.pwc, operator.bn_r, operator.bn)
-        self.pw = fold(operator.pw, operator.bn_u, operator.bn)
-        self.gwc = fold(operator.gwc, operator.bn_r, operator.bn)
-        self.gwc.bias = None  # the same shift as in pwc's bias, needed once
-        self.pool = copy.deepcopy(operator.pool)
-        self.act = copy.deepcopy(operator.act)
-        self.gate_scale: Tensor | None
-        self.register_buffer("gate_scale", _gate_scale(operator.bn))
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map `(N, Cin, H, W)` to `(N, Cout, H', W')`."""
-        r, u = x[:, : self.split], self.pool(x[:, self.split :])
-        yr = self.gwc(r) + self.pwc(self.pool(r))
-        difference = yr.mean((2, 3), keepdim=True) - self.pw(u.mean((2, 3), keepdim=True))
-        if self.gate_scale is not None:
-            difference = difference / self.gate_scale
-        out: Tensor = self.act(torch.lerp(self.pw(u), yr, torch.sigmoid(difference)))
-        return out
-
-
-def _gate_scale(bn: nn.BatchNorm2d | None) -> Tensor | None:
-    """Give what the folded branches' difference is divided by, `(1, Cout, 1, 1)`; one where both branches are equal."""
-    if bn is None:
-        return None
-    factor = scale(bn)
-    return torch.where(factor.abs() < _ZERO_SCALE, 1.0, factor).view(1, -1, 1, 1)

@@ -1,4 +1,4 @@
-"""Files that are either the old ones or the new ones, never half of each."""
+"""Files that are either the old ones or the new ones, never half of each; and where files go that can be made again."""
 
 from __future__ import annotations
 
@@ -31,6 +31,11 @@ def atomic_file(path: Path) -> Iterator[BinaryIO]:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def cache_directory() -> Path:
+    """Name the user's folder for what can be made again: `$XDG_CACHE_HOME/spnas`, else `~/.cache/spnas`."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spnas"
 
 
 def write_text_atomic(path: Path, text: str) -> None:

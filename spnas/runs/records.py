@@ -28,6 +28,7 @@ class TrialRecord:
         latency_ratio: Latency over the base's, the two measured interleaved.
         params: Parameters of the training form.
         macs: Multiply-accumulates of the training form at the task's image size, counted by thop.
+        forms: Site to deployed form, where that is not the operator's default; in the model yaml, not in the CSV.
         memory_mb: Peak device memory of the training, MB.
         train_s: Wall seconds of training and validation.
         device_s: Device-seconds charged to the budget.
@@ -47,6 +48,7 @@ class TrialRecord:
     latency_ratio: float | None = None
     params: int | None = None
     macs: int | None = None
+    forms: dict[str, str] = field(default_factory=dict)
     memory_mb: float | None = None
     train_s: float | None = None
     device_s: float | None = None

@@ -16,7 +16,9 @@ def write_results(run: RunDirectory, plan: Plan, coordinator: Coordinator) -> No
     records = coordinator.records
 
     def document(record: TrialRecord) -> dict[str, Any]:
-        return model_document(plan.network, plan.info.num_classes, record.architecture)
+        return model_document(
+            plan.network, plan.info.num_classes, record.architecture, record.forms
+        )
 
     measured_on = {
         "device": str(plan.device),

@@ -12,6 +12,7 @@ import joblib
 import torch
 
 import spnas
+from spnas.device import device_name
 
 _PACKAGES = (
     "torch",
@@ -33,9 +34,9 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
         "git_revision": git_revision(),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "cpu": _cpu_name(),
+        "cpu": device_name(torch.device("cpu")),
         "cores": joblib.cpu_count(),
-        "device": torch.cuda.get_device_name(device) if cuda else str(device),
+        "device": device_name(device) if cuda else str(device),
         "cuda": torch.version.cuda if cuda else None,
         "versions": {name: metadata.version(name) for name in _PACKAGES},
     }
@@ -52,12 +53,3 @@ def git_revision() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return result.stdout.strip()
-
-
-def _cpu_name() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()

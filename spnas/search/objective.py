@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from spnas.architecture import Architecture
-from spnas.latency import count, device_lock, measure
+from spnas.latency import LayerTimer, choose_forms, count, device_lock, measure
 from spnas.networks import apply_architecture, deploy_model, get_network, load_base_weights
 from spnas.tasks import Task, open_task
 from spnas.training import Schedule, TrainingResult, train
@@ -73,6 +73,7 @@ class Evaluation:
         latency_ratio: The latency over the base's, measured interleaved.
         params: Parameters of the training form.
         macs: Multiply-accumulates of the training form, counted by thop.
+        forms: Site to deployed form, where that is not the operator's default.
         train_s: Wall seconds of training and validation.
         memory_mb: Peak device memory, MB.
     """
@@ -84,6 +85,7 @@ class Evaluation:
     latency_ratio: float | None = None
     params: int | None = None
     macs: int | None = None
+    forms: dict[str, str] = field(default_factory=dict)
     train_s: float | None = None
     memory_mb: float | None = None
 
@@ -108,6 +110,9 @@ class Evaluator:
         self._deployed_base = deploy_model(self.base)
         self._example = self.task.example(settings.latency_batch)
         self._lock = device_lock(self.device)
+        self._layers = LayerTimer(
+            self.device, runtime=settings.runtime, exclusive=self._lock.exclusive
+        )
 
     def assemble(self, architecture: Architecture) -> nn.Module:
         """Build the architecture with the base's weights mapped into its operators, on the CPU."""
@@ -119,9 +124,11 @@ class Evaluator:
     def measure(self, model: nn.Module, *, is_base: bool = False) -> Evaluation:
         """Count the model's parameters and MACs and measure its deployed form's latency beside the base's.
 
+        Sets the model's operators, in place, to the deployed forms that are fastest.
         The base's own ratio is 1, not what two measurements of it differ by; its spread is measured.
         """
         counts = count(model, self.settings.imgsz)
+        forms = choose_forms(model, self._example, self._layers)
         deployed = deploy_model(model)
         result = measure(
             deployed,
@@ -140,6 +147,7 @@ class Evaluator:
             latency_ratio=ratio,
             params=counts.params,
             macs=counts.macs,
+            forms=forms,
         )
 
     def evaluate(

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
+from spnas.runs.files import cache_directory
 from spnas.tasks.data.digits import write_digits
 from spnas.tasks.data.scenes import write_scenes
 
@@ -24,7 +24,7 @@ def embedded_classification() -> Path:
 
 def _cached(name: str, write: Callable[[Path], None]) -> Path:
     """Make a folder whole or not at all; of two processes making it at once, one wins and both go on."""
-    root = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "spnas"
+    root = cache_directory()
     target = root / name
     if target.is_dir():
         return target
