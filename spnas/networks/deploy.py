@@ -23,8 +23,8 @@ _BATCHNORMS: dict[type[nn.Module], type[nn.Module]] = {
 def deploy_model(model: nn.Module) -> nn.Module:
     """Give a deep copy in eval mode with no BatchNorm left, equal to the model in eval mode up to rounding.
 
-    Operators give the deployed form that each is set to (`spnas.deploy` chooses them by measuring); an Ultralytics model folds the rest by its own `fuse`, any other network by
-    folding each convolution with its BatchNorm.
+    Operators give the deployed form that each is set to (`spnas.deploy` chooses them by measuring); an Ultralytics
+    model folds the rest by its own `fuse`, any other network by folding each convolution with its BatchNorm.
     """
     deployed = copy.deepcopy(model).eval()
     deploy_operators(deployed)

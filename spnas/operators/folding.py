@@ -46,20 +46,20 @@ def merge_pointwise(grouped: nn.Conv2d, pointwise: nn.Conv2d, span: int = 1) -> 
         pointwise: The 1x1 convolution.
         span: The 1x1 reads averages of so many pixels squared, the first of them under the kernel's centre tap.
     """
-    device, dtype = grouped.weight.device, grouped.weight.dtype
-    channels = pointwise.in_channels, pointwise.out_channels
     size = grouped.kernel_size[0]
     merged = nn.Conv2d(
-        *channels,
+        pointwise.in_channels,
+        pointwise.out_channels,
         size,
-        grouped.stride,  # type: ignore[arg-type]
-        grouped.padding,
-        grouped.dilation,  # type: ignore[arg-type]
-        device=device,
-        dtype=dtype,
+        grouped.stride[0],
+        grouped.padding[0],
+        grouped.dilation[0],
+        device=grouped.weight.device,
+        dtype=grouped.weight.dtype,
     ).requires_grad_(False)
     groups = [part.flatten(1) for part in grouped.weight.detach().chunk(grouped.groups)]
-    kernel = torch.block_diag(*groups).view_as(merged.weight).contiguous()
+    kernel: Tensor = torch.block_diag(*groups)  # type: ignore[no-untyped-call]
+    kernel = kernel.view_as(merged.weight).contiguous()
     centre = slice(size // 2, size // 2 + span)
     kernel[:, :, centre, centre] += pointwise.weight.detach() / span**2
     merged.weight, merged.bias = nn.Parameter(kernel, requires_grad=False), pointwise.bias

@@ -118,6 +118,7 @@ class SPConv(Operator):
         even = height % 2 == 0 and width % 2 == 0
         applies = {
             "dense": self.site.stride == 1 or even,
+            "strided": self.site.stride == 2 and even,
             "gate-first": self.site.stride == 1 and batch == 1,
         }
         return tuple(name for name in FORMS if applies.get(name, True))

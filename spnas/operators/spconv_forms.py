@@ -88,7 +88,7 @@ class OutputGate(_Apart):
 class GateFirst(_Apart):
     """Two convolutions whose weights the gates scale, for batch 1 and stride 1.
 
-    The mean of a convolution's output needs of its input only what each tap sums up, so that the gates are known before.
+    The mean of a convolution's output needs of its input only what each tap sums up, so the gates are known before.
     A larger batch, whose images have gates of their own, is computed with the gates after the convolutions.
     """
 
@@ -136,10 +136,31 @@ class Dense(SPConvDeployed):
                 f"the dense form of spconv takes even heights and widths at stride 2, got {tuple(x.shape)}; "
                 "deploy the model again for images of this size"
             )
-        yr, u = self.kxk(x[:, : self.split]), self.pool(x[:, self.split :])
+        yr, u = self.kxk(x[:, : self.split]), x[:, self.split :]
         gate = self.gate(_mean(yr), self.pw(_mean(u)))
-        out: Tensor = self.act(torch.lerp(self.pw(u), yr, gate))
+        out: Tensor = self.act(torch.lerp(self.pooled_pointwise(u), yr, gate))
         return out
+
+    def pooled_pointwise(self, u: Tensor) -> Tensor:
+        """Give the branch yu."""
+        yu: Tensor = self.pw(self.pool(u))
+        return yu
+
+
+class Strided(Dense):
+    """As `Dense`, and the 1x1 on 2x2 averages is a 2x2 convolution of stride 2: nothing is pooled. For stride 2."""
+
+    def __init__(self, operator: SPConv) -> None:
+        super().__init__(operator)
+        pw = self.pw
+        self.quarters = nn.Conv2d(pw.in_channels, pw.out_channels, 2, 2).requires_grad_(False)
+        self.quarters.weight = nn.Parameter(pw.weight.repeat(1, 1, 2, 2) / 4, requires_grad=False)
+        self.quarters.bias = pw.bias
+
+    def pooled_pointwise(self, u: Tensor) -> Tensor:
+        """Give the branch yu."""
+        yu: Tensor = self.quarters(u)
+        return yu
 
 
 # By name, the default first.
@@ -147,6 +168,7 @@ FORMS: dict[str, type[SPConvDeployed]] = {
     "split": Split,
     "output-gate": OutputGate,
     "dense": Dense,
+    "strided": Strided,
     "gate-first": GateFirst,
 }
 

@@ -20,7 +20,7 @@ from torch import nn
 
 from spnas.architecture import Choice
 from spnas.errors import ArchitectureError
-from spnas.operators import Host, build_operator, operator_names, refusal
+from spnas.operators import Host, Operator, build_operator, operator_names, refusal
 
 from .operator_cases import (
     CASES,
@@ -81,6 +81,11 @@ NOT_COUNTED = dict.fromkeys(
 )
 
 
+def build_any(choice: Choice) -> Operator:
+    """The operator at the first typical site that it takes."""
+    return build_operator(choice, typical(choice).site, Host())
+
+
 def test_every_registered_operator_is_tested() -> None:
     assert {choice.op for choice in CHOICES} == set(operator_names())
 
@@ -106,6 +111,27 @@ class TestForms:
         assert not any(isinstance(m, nn.BatchNorm2d) for m in deployed.modules())
         after = operator.state_dict()
         assert all(torch.equal(after[key], value) for key, value in before.items())
+
+    @pytest.mark.parametrize("host", ["yolo", "bare"])
+    def test_every_deployed_form_equals_the_training_form(self, choice: Choice, host: str) -> None:
+        """Also on other batch sizes than the one that the form was chosen for."""
+        if type(build_any(choice)).forms is Operator.forms:
+            pytest.skip("has one deployed form")
+        for case in [*CASES, Case(16, 12, 3, 2, 8, 6), Case(16, 16, 5, 1, 2, 1)]:
+            if refusal(choice, case.site) is not None:
+                continue
+            operator = make(choice, case, HOSTS[host]).double().eval()
+            x = example(case, batch=3).double()
+            forms = operator.forms(x[:1].shape)
+            assert forms[0] == operator.form
+            assert set(operator.forms(x.shape)) <= set(forms)
+            for operator.form in forms:
+                deployed = operator.deploy()
+                assert not any(isinstance(m, nn.BatchNorm2d) for m in deployed.modules())
+                for batch in (x[:1], x):
+                    torch.testing.assert_close(
+                        deployed(batch), operator(batch), rtol=1e-10, atol=1e-10
+                    )
 
     @pytest.mark.parametrize("case", GRID, ids=str)
     def test_grid(self, choice: Choice, case: Case) -> None:

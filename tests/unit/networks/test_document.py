@@ -13,6 +13,7 @@ import yaml
 from spnas.architecture import Architecture
 from spnas.errors import InputError, ModelFileError, RunError
 from spnas.networks import (
+    deploy_model,
     get_network,
     list_sites,
     load_model,
@@ -45,6 +46,39 @@ def test_documents_hold_plain_values_and_one_scale(name: str) -> None:
     if network.kind == "detect":
         assert list(document["scales"]) == [name[-1]]
         assert document["nc"] == 5
+
+
+def test_the_deployed_forms_that_were_measured_are_kept(tmp_path: Path) -> None:
+    site, other = "layer2.0.conv2", "layer1.0.conv1"
+    architecture = Architecture({site: "spconv:0.25", other: "spconv:0.5"})
+    document = model_document(
+        get_network("resnet20-cifar"), 4, architecture, forms={site: "gate-first"}
+    )
+    write_model_yaml(tmp_path / "a.yaml", document)
+    model = load_model(tmp_path / "a.yaml").eval()
+    deployed = deploy_model(model)
+    assert type(deployed.get_submodule(site)).__name__ == "GateFirst"
+    assert type(deployed.get_submodule(other)).__name__ == "Split"
+    x = torch.rand(1, 3, 32, 32)
+    torch.testing.assert_close(deployed(x), model(x), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("forms", "said"),
+    [
+        ({"layer1.0.conv1": "fast"}, "unknown deployed form 'fast' of spconv:0.25, expected one"),
+        ({"layer2.0.conv2": "split"}, "site layer2.0.conv2: .* the site is regular"),
+        ({"layer1.0.conv1": 3}, "spnas.forms: expected a mapping of sites to names"),
+        (["split"], "spnas.forms: expected a mapping of sites to names"),
+    ],
+)
+def test_a_form_that_there_is_not_is_refused(forms: Any, said: str, tmp_path: Path) -> None:
+    architecture = Architecture({"layer1.0.conv1": "spconv:0.25"})
+    document = model_document(get_network("resnet20-cifar"), 4, architecture)
+    document["spnas"]["forms"] = forms
+    path = write(tmp_path, document)
+    with pytest.raises(ModelFileError, match=said):
+        load_model(path)
 
 
 @pytest.mark.parametrize(
