@@ -1,6 +1,6 @@
 """How fast each operator is, deployed, beside the plain convolution it replaces, and how many MACs it has beside it.
 
-Run `python benchmarks/operators.py > benchmarks/results/operators.md`; about half an hour on one core.
+Run `python benchmarks/operators.py > benchmarks/results/operators.md`; about ten minutes on one core.
 """
 
 from __future__ import annotations
@@ -8,19 +8,17 @@ from __future__ import annotations
 import argparse
 import os
 import platform
-import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Sequence
 from datetime import datetime, timezone
 from importlib import metadata
-from pathlib import Path
 
 import torch
 from torch import nn
 
 from spnas import Choice, ConvSite, Host, Operator
 from spnas.device import device_name, resolve_device
-from spnas.latency import LayerTimer, count, measure, runtime_names
+from spnas.latency import LayerTimer, count, runtime_names
 from spnas.operators import build_operator, refusal
 
 # Layers as `Cin, Cout, input size, stride`: 3x3 convolutions of YOLOv8n at 640 px, of ResNet-50 at 224 px, and the
@@ -45,38 +43,48 @@ def title(layer: Layer) -> str:
     return f"{channels}, {size} px" + (f", stride {stride}" if stride > 1 else "")
 
 
-def operators(layer: Layer) -> Iterator[tuple[str, Operator]]:
+def operators(layer: Layer) -> dict[str, Operator]:
     c_in, c_out, _, stride = layer
     site = ConvSite("layer", c_in, c_out, 3, stride)
-    for text in ("regular", *CHOICES):
-        choice = Choice.parse(text)
-        if refusal(choice, site) is None:
-            yield text, build_operator(choice, site, HOST).eval()
+    choices = [(text, Choice.parse(text)) for text in ("regular", *CHOICES)]
+    return {
+        text: build_operator(choice, site, HOST).eval()
+        for text, choice in choices
+        if refusal(choice, site) is None
+    }
+
+
+def modules(made: dict[str, Operator], shape: Sequence[int]) -> dict[tuple[str, str], nn.Module]:
+    """Give what is timed, by row and form, the plain convolution first."""
+    found: dict[tuple[str, str], nn.Module] = {}
+    for text, operator in made.items():
+        for form in operator.forms(shape):
+            operator.form = form
+            found[text, form] = operator.deploy()
+        if text in PUBLISHED:
+            found[f"{text}, as published", ""] = operator
+    return found
 
 
 def column(layer: Layer, batch: int, timer: LayerTimer) -> dict[str, str]:
-    """Measure a layer with every operator: by row name the ratio of latencies, of MACs, and the form."""
+    """Measure a layer with every operator: by row the ratio of latencies, of MACs, and the form."""
     c_in, _, size, _ = layer
     shape = (batch, c_in, size, size)
-    made = dict(operators(layer))
-    plain = made.pop("regular")
-    macs = count(plain, size, c_in).macs
-    cells = {"plain, ms": f"{1e3 * timer.time(plain, shape).plain_s:.2f}"}
-    for text, operator in made.items():
-        times = timer.time(operator, shape)
-        form = f" {times.form}" if len(times.forms_s) > 1 else ""
-        share = count(operator, size, c_in).macs / macs
-        cells[text] = f"{times.seconds / times.plain_s:.2f} / {share:.2f}{form}"
-        if text in PUBLISHED:
-            published = measure(
-                operator,
-                plain.deploy(),
-                torch.rand(shape),
-                device=timer.device,
-                runtime=timer.runtime,
-                threads=timer.threads,
-            )
-            cells[f"{text}, as published"] = f"{published.ratio:.2f} / {share:.2f}"
+    made = operators(layer)
+    macs = {text: count(operator, size, c_in).macs for text, operator in made.items()}
+    named = {f"{row}|{form}": module for (row, form), module in modules(made, shape).items()}
+    seconds = timer.take(named, shape)
+    rows: dict[str, dict[str, float]] = {}
+    for name, value in seconds.items():
+        row, _, form = name.partition("|")
+        rows.setdefault(row, {})[form] = value
+    plain = rows.pop("regular")["default"]
+    cells = {"plain, ms": f"{1e3 * plain:.2f}"}
+    for row, forms in rows.items():
+        fastest = min(forms, key=forms.__getitem__)
+        told = f" {fastest}" if len(forms) > 1 else ""
+        share = macs[row.partition(",")[0]] / macs["regular"]
+        cells[row] = f"{forms[fastest] / plain:.2f} / {share:.2f}{told}"
     return cells
 
 
@@ -121,11 +129,7 @@ def main() -> None:
     )
     for runtime in args.runtimes or (on_gpu if device.type == "cuda" else ["onnxruntime", "torch"]):
         for batch in args.batches:
-            with tempfile.TemporaryDirectory() as folder:  # nothing is taken from earlier runs
-                timer = LayerTimer(
-                    device, runtime=runtime, threads=args.threads, directory=Path(folder)
-                )
-                print_table(batch, timer)
+            print_table(batch, LayerTimer(device, runtime=runtime, threads=args.threads))
     print(f"\n{conditions(device, args.threads)}")
 
 

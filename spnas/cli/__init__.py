@@ -6,11 +6,16 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from types import ModuleType
 
 from spnas.errors import InputError, SpnasError
 from spnas.plugins import load_plugins
 
-_COMMANDS = ("search", "spaces", "validate", "profile", "pareto")
+_COMMANDS = ("search", "spaces", "validate", "profile", "latency-table", "pareto")
+
+
+def _module(command: str) -> ModuleType:
+    return importlib.import_module(f"spnas.cli.{command.replace('-', '_')}")
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -24,7 +29,7 @@ def make_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"spnas {__version__}")
     subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name in _COMMANDS:
-        importlib.import_module(f"spnas.cli.{name}").add_parser(subparsers)
+        _module(name).add_parser(subparsers)
     return parser
 
 
@@ -33,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = make_parser().parse_args(argv)
     try:
         load_plugins()
-        code: int = importlib.import_module(f"spnas.cli.{args.command}").run(args)
+        code: int = _module(args.command).run(args)
     except InputError as error:
         for problem in error.problems:
             print(f"spnas: error: {problem}", file=sys.stderr)

@@ -66,7 +66,8 @@ def run(args: argparse.Namespace) -> int:
     device = resolve_device(args.device)
     imgsz = size if args.imgsz is None else args.imgsz
     batch = document.network.latency_batch if args.batch is None else args.batch
-    _check_numbers(imgsz=imgsz, batch=batch, threads=args.threads)
+    check_numbers(imgsz=imgsz, batch=batch, threads=args.threads)
+    document.network.check_imgsz(imgsz)
     lock = device_lock(device).exclusive
     timer = LayerTimer(device, runtime=args.runtime, threads=args.threads, exclusive=lock)
     models = _build(document, imgsz)
@@ -135,7 +136,12 @@ def _uniform(space: str, choice: str | None) -> ModelDocument:
     return parse_document(model_document(network, network.default_classes, architecture))
 
 
-def _check_numbers(**options: int) -> None:
+def check_numbers(**options: int) -> None:
+    """Check that options are above zero.
+
+    Raises:
+        ConfigError: One line for each that is not.
+    """
     problems = [
         f"--{name}: expected a number above 0, got {value}"
         for name, value in options.items()
@@ -155,18 +161,9 @@ def _build(document: ModelDocument, imgsz: int) -> tuple[nn.Module, nn.Module]:
     torch.manual_seed(0)
     base = replace(document, architecture=Architecture())
     models = document.build(), base.build()
-    _check_stride(models[0], imgsz)
     for model in models:
         reestimate_batchnorm(model, [_image(imgsz, 2)])
     return models
-
-
-def _check_stride(model: nn.Module, imgsz: int) -> None:
-    """Refuse an image size that a detector's pyramid cannot halve evenly."""
-    stride = getattr(model, "stride", None)
-    step = 1 if stride is None else int(stride.max())
-    if imgsz % step:
-        raise ConfigError(f"--imgsz: expected a multiple of {step} for this network, got {imgsz}")
 
 
 def _image(imgsz: int, batch: int) -> Tensor:

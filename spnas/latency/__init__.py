@@ -6,15 +6,18 @@ from spnas.latency.isolation import DeviceLock, device_lock
 from spnas.latency.layers import LayerTimer, LayerTimes
 from spnas.latency.meter import Estimate, Measurement, Protocol, measure
 from spnas.latency.runtimes import check_runtime, default_runtime, register_runtime, runtime_names
+from spnas.latency.table import LatencyTable, build_table
 
 __all__ = [
     "Counts",
     "DeviceLock",
     "Estimate",
+    "LatencyTable",
     "LayerTimer",
     "LayerTimes",
     "Measurement",
     "Protocol",
+    "build_table",
     "check_runtime",
     "choose_forms",
     "count",

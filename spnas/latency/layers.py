@@ -7,7 +7,7 @@ import hashlib
 import json
 import logging
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from importlib import metadata
@@ -112,25 +112,34 @@ class LayerTimer:
     def _measure(
         self, operator: Operator, shape: Sequence[int], file: Path, key: str
     ) -> LayerTimes:
-        times = self._take(_variants(operator, shape), shape)
+        times = self.take(_variants(operator, shape), shape)
         plain = times.pop(PLAIN)
         result = LayerTimes(plain, times or {operator.form: plain})
         self.directory.mkdir(parents=True, exist_ok=True)
         write_text_atomic(file, json.dumps({"key": json.loads(key), **asdict(result)}, indent=1))
         return result
 
-    def _take(self, variants: dict[str, nn.Module], shape: Sequence[int]) -> dict[str, float]:
-        """Time modules in turn; each one's time is its median ratio to the first one's, times that one's median."""
+    def take(self, modules: Mapping[str, nn.Module], shape: Sequence[int]) -> dict[str, float]:
+        """Time modules in turn, nothing being read from the cache.
+
+        Args:
+            modules: Deployed layers by name. The first is what the others are timed beside; of those after the second,
+                one that the runtime cannot run, or runs with another result, is left out.
+            shape: Of their input, `(N, C, H, W)`.
+
+        Returns:
+            Seconds of a forward: each module's median ratio to the first one's, times that one's median.
+        """
         image = torch.rand(tuple(shape), generator=torch.Generator().manual_seed(0))
         with get_runtime(self.runtime)(self.device, self.threads) as session:
             samplers: dict[str, Sampler] = {}
-            for place, (name, module) in enumerate(variants.items()):
+            for place, (name, module) in enumerate(modules.items()):
                 try:
                     samplers[name] = session.load(module, image)
                 except SpnasError as error:
-                    if place < 2:  # the plain convolution or the operator's default form
+                    if place < 2:
                         raise
-                    logger.warning("deployed form %s is passed over: %s", name, error)
+                    logger.warning("%s is passed over: %s", name, error)
             with self._exclusive():
                 taken = _rounds(list(samplers.values()))
         reference = taken[:, :1]

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 from torch import nn
 
-from spnas.errors import InputError, ModelFileError
+from spnas.errors import ConfigError, InputError, ModelFileError
 
 SCHEMA_VERSION = 1  # of the model yaml
 Kind = Literal["detect", "classify"]
@@ -35,6 +35,17 @@ class Network(ABC):
     default_classes: int
     imgsz_multiple: int = 1
     latency_batch: int = 1
+
+    def check_imgsz(self, imgsz: int) -> None:
+        """Check that the network takes images of that size.
+
+        Raises:
+            ConfigError: It is not a multiple of `imgsz_multiple`, which a detector's pyramid needs.
+        """
+        if imgsz % self.imgsz_multiple:
+            raise ConfigError(
+                f"--imgsz: expected a multiple of {self.imgsz_multiple} for {self.name}, got {imgsz}"
+            )
 
     @abstractmethod
     def build(self, num_classes: int | None = None) -> nn.Module:

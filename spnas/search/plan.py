@@ -156,11 +156,7 @@ def make_plan(config: SearchConfig) -> Plan:
     info = check_data(kind, config.data)
     _check_weights(config, space, info.num_classes)
     imgsz = config.imgsz or info.imgsz or space.network.default_imgsz
-    if imgsz % space.network.imgsz_multiple:
-        multiple = space.network.imgsz_multiple
-        raise ConfigError(
-            f"--imgsz: expected a multiple of {multiple} for {space.base}, got {imgsz}"
-        )
+    space.network.check_imgsz(imgsz)
     cpus, gpus, slots = _reserve(config, device)
     if budget.unit == "gpu" and not gpus:
         raise BudgetError(
