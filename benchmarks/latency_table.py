@@ -1,7 +1,7 @@
 """How well the latency table foretells what whole networks take.
 
-Random architectures are measured end to end beside their base network, and foretold from the table of their layers: by the plain
-sum, and by the sum corrected with the architectures measured before.
+Random architectures are measured end to end beside their base network, and foretold from the table of their layers: by
+the plain sum, and by the sum corrected with the architectures measured before.
 
 Run `python benchmarks/latency_table.py --space yolov8n --imgsz 320`; some ten minutes on one core.
 """
@@ -91,8 +91,8 @@ def main() -> None:
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
     versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "onnxruntime"))
     print(
-        f"\n{device_name(device)}, {os.cpu_count()} cores, 1 thread, device {device}; {versions}; load average at the end "
-        f"{load}; {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC."
+        f"\n{device_name(device)}, {os.cpu_count()} cores, 1 thread, device {device}; {versions}; "
+        f"load average at the end {load}; {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC."
     )
 
 
