@@ -33,7 +33,7 @@ class TrialRecord:
         device_s: Device-seconds charged to the budget.
         started: ISO 8601, UTC.
         finished: ISO 8601, UTC.
-        error: One line: why it failed, or what stopped it.
+        error: One line: why it failed, what stopped it, or which limit it exceeds.
     """
 
     trial: int
