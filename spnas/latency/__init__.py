@@ -1,7 +1,8 @@
-"""Latency of deployed networks, measured beside the base, and their counted size."""
+"""Latency of deployed networks, measured beside the base, their memory and their counted size."""
 
 from spnas.latency.counts import Counts, count
 from spnas.latency.isolation import DeviceLock, device_lock
+from spnas.latency.memory import peak_memory_mb
 from spnas.latency.meter import Estimate, Measurement, Protocol, measure
 from spnas.latency.runtimes import check_runtime, default_runtime, register_runtime, runtime_names
 
@@ -16,6 +17,7 @@ __all__ = [
     "default_runtime",
     "device_lock",
     "measure",
+    "peak_memory_mb",
     "register_runtime",
     "runtime_names",
 ]

@@ -28,7 +28,7 @@ class TrialRecord:
         latency_ratio: Latency over the base's, the two measured interleaved.
         params: Parameters of the training form.
         macs: Multiply-accumulates of the training form at the task's image size, counted by thop.
-        memory_mb: Peak device memory of the training, MB.
+        memory_mb: Peak memory of a forward of the deployed form, MB.
         train_s: Wall seconds of training and validation.
         device_s: Device-seconds charged to the budget.
         started: ISO 8601, UTC.

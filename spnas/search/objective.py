@@ -17,7 +17,7 @@ import torch
 from torch import nn
 
 from spnas.architecture import Architecture
-from spnas.latency import count, device_lock, measure
+from spnas.latency import count, device_lock, measure, peak_memory_mb
 from spnas.networks import apply_architecture, deploy_model, get_network, load_base_weights
 from spnas.search.limits import Limits
 from spnas.tasks import Task, open_task
@@ -74,7 +74,7 @@ class Evaluation:
         params: Parameters of the training form.
         macs: Multiply-accumulates of the training form, counted by thop.
         train_s: Wall seconds of training and validation.
-        memory_mb: Peak device memory, MB.
+        memory_mb: Peak memory of a forward of the deployed form, MB.
     """
 
     epochs: int = 0
@@ -122,7 +122,7 @@ class Evaluator:
         return Evaluation(params=counts.params, macs=counts.macs)
 
     def measure(self, model: nn.Module, known: Evaluation, *, is_base: bool = False) -> Evaluation:
-        """Measure the latency of the model's deployed form beside the base's; give it with what is known already.
+        """Measure latency (beside the base's) and memory of the model's deployed form; add them to what is known.
 
         The base's own ratio is 1, not what two measurements of it differ by; its spread is measured.
         """
@@ -143,6 +143,7 @@ class Evaluator:
             latency_ms=ratio * scale,
             latency_std_ms=result.ratio_std * scale,
             latency_ratio=ratio,
+            memory_mb=peak_memory_mb(deployed, self._example, self.device),
         )
 
     def evaluate(
@@ -179,7 +180,6 @@ class Evaluator:
                 epochs=result.epochs,
                 scores=result.score.values,
                 train_s=result.train_s,
-                memory_mb=result.memory_mb,
             )
 
         def at_rung(result: TrainingResult) -> bool:

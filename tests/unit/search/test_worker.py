@@ -125,6 +125,7 @@ def test_the_base_is_trained_whatever_the_limits(settings: TrialSettings) -> Non
 def test_the_base_has_the_ratio_one(settings: TrialSettings) -> None:
     result = Evaluator(settings).evaluate(Architecture(), lambda _: True)
     assert (result.latency_ratio, result.latency_ms) == (1.0, 2.0)
+    assert 4e-6 * result.params < result.memory_mb < 8e-6 * result.params
 
 
 def test_the_base_is_trained_or_taken(settings: TrialSettings, tmp_path: Path) -> None:
