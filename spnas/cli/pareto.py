@@ -51,6 +51,16 @@ def show_front(directory: RunDirectory, *, as_json: bool = False) -> bool:
     return any(row.file is not None for row in rows)
 
 
+def _why_no_front(records: list[TrialRecord]) -> str:
+    infeasible = [r for r in records if r.state == "infeasible" and not r.architecture.is_base]
+    if not infeasible:
+        return "no Pareto front yet: no trial is complete"
+    return (
+        f"no Pareto front: no trial is complete, {len(infeasible)} exceeded the run's limits, the last one: "
+        f"{infeasible[-1].error}"
+    )
+
+
 def _states(records: list[TrialRecord]) -> dict[str, int]:
     return {state: sum(record.state == state for record in records) for state in _STATES}
 
@@ -80,7 +90,7 @@ def _print(
     console.print(f"{directory.path} - trials: {', '.join(states) or 'none yet'}", soft_wrap=True)
     front = [row for row in rows if row.file is not None]
     if not front:
-        console.print("no Pareto front yet: no trial is complete")
+        console.print(_why_no_front(records), soft_wrap=True)
         return
     console.print()
     console.print(front_table(rows, metric))

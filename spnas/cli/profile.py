@@ -29,10 +29,10 @@ def add_parser(subparsers: Any) -> None:
         "profile",
         help="count and measure one model beside its base network",
         description=(
-            "Prints parameters and MACs (of the training form, counted by thop) and the latency of the deployed form, "
-            "measured beside the base network's in one session, with the ratio and the spreads. Weights are fresh: "
-            "latency does not depend on them. Before that it checks that the deployed form computes what the training "
-            "form computes."
+            "Prints parameters and MACs (of the training form, counted by thop), peak memory of a forward and latency "
+            "of the deployed form, measured beside the base network's in one session, with the ratio and the spreads. "
+            "Weights are fresh: latency does not depend on them. Before that it checks that the deployed form computes "
+            "what the training form computes."
         ),
     )
     parser.add_argument(
@@ -59,7 +59,14 @@ def add_parser(subparsers: Any) -> None:
 def run(args: argparse.Namespace) -> int:
     """Check, count, measure and print."""
     from spnas.device import resolve_device
-    from spnas.latency import LayerTimer, choose_forms, count, device_lock, measure
+    from spnas.latency import (
+        LayerTimer,
+        choose_forms,
+        count,
+        device_lock,
+        measure,
+        peak_memory_mb,
+    )
     from spnas.networks import deploy_model
 
     document, size = _subject(args)
@@ -75,10 +82,11 @@ def run(args: argparse.Namespace) -> int:
     error = max(_check_form(model, imgsz) for model in models)
     own, base = (deploy_model(model) for model in models)
     counts = [count(model, imgsz) for model in models]
+    image = _image(imgsz, batch)
     measured = measure(
         own,
         base,
-        _image(imgsz, batch),
+        image,
         device=device,
         threads=args.threads,
         runtime=args.runtime,
@@ -87,6 +95,8 @@ def run(args: argparse.Namespace) -> int:
     facts = {
         **_described(args, document),
         **_figures(counts, measured),
+        "memory_mb": peak_memory_mb(own, image, device),
+        "base_memory_mb": peak_memory_mb(base, image, device),
         "batch": batch,
         "imgsz": imgsz,
         "forms": forms,
@@ -244,6 +254,8 @@ def _rows(facts: dict[str, Any]) -> Iterator[_Row]:
     for name in ("params", "macs"):
         own, base = facts[name], facts[f"base_{name}"]
         yield _Row(name, f"{own:,}", f"{base:,}", f"{own / base:.3f}")
+    own, base = facts["memory_mb"], facts["base_memory_mb"]
+    yield _Row("memory_mb", f"{own:.2f}", f"{base:.2f}", f"{own / base:.3f}")
     own, base = (
         f"{facts[f'{prefix}latency_ms']:.2f} ± {facts[f'{prefix}latency_std_ms']:.2f}"
         for prefix in ("", "base_")

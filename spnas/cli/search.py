@@ -17,6 +17,9 @@ _OPTIONS = (
     "weights",
     "results",
     "gpus_per_trial",
+    "max_latency",
+    "max_params",
+    "max_macs",
 )
 
 
@@ -43,6 +46,17 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--weights", help="weights of the trained base; default: train it first")
     parser.add_argument("--results", help="folder for runs; default: results")
     parser.add_argument("--gpus-per-trial", type=float, help="GPUs a trial takes; default 1")
+    parser.add_argument(
+        "--max-latency",
+        metavar="LIMIT",
+        help="train no candidate that is slower: 8ms, or 0.7x the base's; default 1x",
+    )
+    parser.add_argument(
+        "--max-params", metavar="LIMIT", help="none with more parameters: 2500000, 2.5M or 0.8x"
+    )
+    parser.add_argument(
+        "--max-macs", metavar="LIMIT", help="none with more multiply-accumulates: 3G or 0.8x"
+    )
     parser.add_argument(
         "--config", type=Path, help="yaml with these and more options, see docs/search.md"
     )

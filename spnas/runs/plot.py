@@ -22,7 +22,7 @@ def plot_front(records: Sequence[TrialRecord], path: Path, metric: str) -> None:
     """Draw accuracy over latency into a PNG file, written atomically.
 
     Args:
-        records: A run's trials; those not complete are not drawn.
+        records: A run's trials; those not complete are not drawn, but for the base network.
         path: The file.
         metric: The accuracy of the front, `map50_95` or `top1`.
     """
@@ -34,7 +34,7 @@ def plot_front(records: Sequence[TrialRecord], path: Path, metric: str) -> None:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     complete = [record for record in records if record.state == "complete"]
-    _draw(axes, complete, metric)
+    _draw(axes, complete, find_base(records), metric)
     title = f"{len(complete)} complete trials, {len(front_records(records, metric))} on the front"
     _label(axes, METRIC_TITLES.get(metric, metric), title)
     with atomic_file(path) as file:
@@ -46,7 +46,9 @@ def _points(records: Sequence[TrialRecord], metric: str) -> Points:
     return [(late, 100 * acc) for late, acc in figures if late is not None and acc is not None]
 
 
-def _draw(axes: Axes, complete: Sequence[TrialRecord], metric: str) -> None:
+def _draw(
+    axes: Axes, complete: Sequence[TrialRecord], base: TrialRecord | None, metric: str
+) -> None:
     trials = _points(complete, metric)
     axes.scatter(*_xy(trials), s=24, color=_GREY, alpha=0.7, linewidths=0, label="complete trial")
     front = _points(front_records(complete, metric), metric)
@@ -54,10 +56,9 @@ def _draw(axes: Axes, complete: Sequence[TrialRecord], metric: str) -> None:
         # From a model on, its accuracy is the best there is up to the next model's latency.
         axes.step(*_xy(front), where="post", color=_BLUE, linewidth=1.5, zorder=3)
         axes.scatter(*_xy(front), s=40, color=_BLUE, zorder=4, label="Pareto front")
-    base = find_base(complete)
-    if base is not None:
-        place = _xy(_points([base], metric))
-        axes.scatter(*place, s=170, marker="*", color=_RED, zorder=5, label="base network")
+    place = _points([base], metric) if base is not None else []
+    if place:  # it may be known by its latency alone
+        axes.scatter(*_xy(place), s=170, marker="*", color=_RED, zorder=5, label="base network")
 
 
 def _xy(points: Points) -> tuple[list[float], list[float]]:

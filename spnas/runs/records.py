@@ -29,12 +29,12 @@ class TrialRecord:
         params: Parameters of the training form.
         macs: Multiply-accumulates of the training form at the task's image size, counted by thop.
         forms: Site to deployed form, where that is not the operator's default; in the model yaml, not in the CSV.
-        memory_mb: Peak device memory of the training, MB.
+        memory_mb: Peak memory of a forward of the deployed form, MB.
         train_s: Wall seconds of training and validation.
         device_s: Device-seconds charged to the budget.
         started: ISO 8601, UTC.
         finished: ISO 8601, UTC.
-        error: One line: why it failed, or what stopped it.
+        error: One line: why it failed, what stopped it, or which limit it exceeds.
     """
 
     trial: int

@@ -8,17 +8,28 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    ValidationError,
+)
 
 from spnas.errors import ConfigError
+from spnas.search.limits import Limit
 
 Positive = Annotated[int, Field(gt=0)]
+MaxLatency = Annotated[Limit, PlainValidator(Limit.latency), PlainSerializer(str)]
+MaxCount = Annotated[Limit, PlainValidator(Limit.count), PlainSerializer(str)]
 
 
 def _whole_above_one(value: float) -> float:
     """Refuse one and a half GPUs, which Ray cannot reserve."""
     if value > 1 and not value.is_integer():
-        raise ValueError("a share of one GPU or a whole number of them is expected")
+        raise ValueError("expected a share of one GPU or a whole number of them")
     return value
 
 
@@ -45,7 +56,9 @@ class SearchConfig(BaseModel):
         lr: Peak learning rate of the proxy training.
         base_epochs: Epochs of the base network's training.
         runtime: What latency is measured in, `onnxruntime` or `torch`; None for the device's default.
-        max_latency_ratio: Latency over the base's above which a candidate is infeasible and not trained.
+        max_latency: Latency above which a candidate is infeasible and not trained: `8ms`, or `0.7x` the base's.
+        max_params: Parameters, likewise: `2500000`, `2.5M` or `0.8x`; None for any number.
+        max_macs: Multiply-accumulates, likewise.
         latency_batch: Images in a forward that latency is measured with; None for the network's own, mostly 1.
         trial_timeout_s: Seconds after which a trial is given up as hanging.
     """
@@ -71,7 +84,9 @@ class SearchConfig(BaseModel):
     lr: Annotated[float, Field(gt=0)] | None = None
     base_epochs: Positive | None = None
     runtime: str | None = None
-    max_latency_ratio: Annotated[float, Field(ge=1)] = 1.0
+    max_latency: MaxLatency = Limit.latency("1x")
+    max_params: MaxCount | None = None
+    max_macs: MaxCount | None = None
     latency_batch: Positive | None = None
     trial_timeout_s: Annotated[float, Field(gt=0, le=1e7)] = 3600.0
 
@@ -118,6 +133,8 @@ def _problem(error: Any, given: Mapping[str, Any], file: Path | None) -> str:
         return f"{where}: unknown option, allowed: {', '.join(SearchConfig.model_fields)}"
     if error["type"] == "missing":
         return f"{where}: is required"
+    if error["type"] == "value_error":  # one of our own
+        return f"{where}: {error['ctx']['error']}, got {error['input']!r}"
     return f"{where}: {error['msg'].lower()}, got {error['input']!r}"
 
 

@@ -24,6 +24,7 @@ logger = logging.getLogger("spnas")
 _WORST_RATIO = 1.25
 _SPENT = "spent_device_s"
 _MOST_FAILURES = 5  # in a row
+_MOST_INFEASIBLE = 50  # and no candidate that met the limits
 
 
 def now() -> str:
@@ -63,7 +64,6 @@ class Coordinator:
         slots: Trials that run at the same time.
         devices_per_trial: Devices, in the budget's unit, that a trial occupies.
         clock: Wall seconds, monotonic.
-        max_latency_ratio: Latency over the base's above which a trial is infeasible.
     """
 
     def __init__(
@@ -78,12 +78,10 @@ class Coordinator:
         slots: int,
         devices_per_trial: float,
         clock: Callable[[], float],
-        max_latency_ratio: float = math.inf,
     ) -> None:
         self.run, self.study, self.ledger, self.rule = run, study, ledger, rule
         self.metric, self.score_columns, self.sites = score_columns[0], score_columns, sites
         self.slots, self._devices_per_trial, self._clock = slots, devices_per_trial, clock
-        self._max_ratio = max_latency_ratio
         self.running: dict[str, RunningTrial] = {}
         self.finished: str | None = None
         self._failures = 0
@@ -91,7 +89,7 @@ class Coordinator:
             rule.add(trial, epochs, accuracy, latency)
         for record in self.records:
             self._failures = self._failures + 1 if record.state == "failed" else 0
-        lengths = [r.device_s for r in self.records if r.state == "complete" and r.device_s]
+        lengths = [r.device_s for r in self.records if _ran_to_its_end(r) and r.device_s]
         if lengths:  # the median, since a worker's first trial also waited for the worker
             ledger.note_trial(statistics.median(lengths) / devices_per_trial)
 
@@ -119,7 +117,9 @@ class Coordinator:
         trial = self.running[key]
         trial.evaluation = evaluation
         accuracy, latency = evaluation.scores[self.metric], evaluation.latency_ms
-        if latency is None:
+        if latency is None or self.study.limits.exceeded(
+            evaluation
+        ):  # the base: no rival to others
             return True
         self.study.note_rung(trial.proposal, evaluation.epochs, accuracy, latency)
         promoted = self.rule.goes_on(trial.proposal.trial, evaluation.epochs, accuracy, latency)
@@ -169,9 +169,10 @@ class Coordinator:
             **vars(known),
         )
         self.study.record(trial.proposal, record)
-        if state == "complete":
+        if _ran_to_its_end(record):
             self.ledger.note_trial(occupied if seconds is None else seconds)
         self._give_up_after_failures(record)
+        self._give_up_on_limits(record)
         self.save()
         logger.info("%s", self.describe(record))
         return record
@@ -184,6 +185,18 @@ class Coordinator:
         elif self._failures >= max(_MOST_FAILURES, 2 * self.slots):
             self.finished = f"{self._failures} trials in a row failed, the last one: {record.error}"
 
+    def _give_up_on_limits(self, record: TrialRecord) -> None:
+        """Finish where many candidates ended, the cheapest uniform ones among them, and none met the limits."""
+        ended = [r for r in self.records if r.state != "failed" and not r.architecture.is_base]
+        missed = [r for r in ended if r.state == "infeasible"]
+        if record.state != "infeasible" or len(missed) < max(_MOST_INFEASIBLE, len(ended)):
+            return
+        nearest = min(missed, key=lambda r: sum(self.study.limits.exceeded(r).values()))
+        self.finished = (
+            f"none of {len(missed)} candidates met the limits; trial {nearest.trial} came nearest: "
+            f"{nearest.error}; expected larger limits or another space"
+        )
+
     def _judge(
         self, trial: RunningTrial, known: Evaluation, error: str | None
     ) -> tuple[State, str | None]:
@@ -192,13 +205,13 @@ class Coordinator:
             return "failed", error
         if trial.stopped:
             return "stopped", trial.stopped
-        ratio = known.latency_ratio
-        if ratio is not None and ratio > self._max_ratio:
-            return "infeasible", f"latency: {ratio:.3f} of the base, more than {self._max_ratio:g}"
+        exceeded = self.study.limits.reason(known)
+        if exceeded and not known.epochs:
+            return "infeasible", exceeded
         accuracy = known.scores.get(self.metric)
         if accuracy is None or math.isnan(accuracy):
             return "failed", f"no {self.metric} was reported"
-        return "complete", None
+        return ("infeasible" if exceeded else "complete"), exceeded
 
     def save(self) -> None:
         """Write trials.csv and what is spent."""
@@ -252,6 +265,11 @@ class Coordinator:
             return None
         trials = self.ledger.budget.amount - len(lengths)
         return trials * statistics.mean(lengths) / self._devices_per_trial / self.slots
+
+
+def _ran_to_its_end(record: TrialRecord) -> bool:
+    """Whether the whole schedule was trained: complete trials, and a base network that exceeds the limits."""
+    return record.state in ("complete", "infeasible") and record.epochs > 0
 
 
 def keep_spent(study: SearchStudy, ledger: Ledger) -> None:

@@ -7,10 +7,9 @@ deploying the base take longer than a short trial.
 from __future__ import annotations
 
 import copy
-import math
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +17,16 @@ import torch
 from torch import nn
 
 from spnas.architecture import Architecture
-from spnas.latency import LayerTimer, choose_forms, count, device_lock, measure
+from spnas.latency import (
+    LayerTimer,
+    choose_forms,
+    count,
+    device_lock,
+    measure,
+    peak_memory_mb,
+)
 from spnas.networks import apply_architecture, deploy_model, get_network, load_base_weights
+from spnas.search.limits import Limits
 from spnas.tasks import Task, open_task
 from spnas.training import Schedule, TrainingResult, train
 
@@ -41,8 +48,8 @@ class TrialSettings:
         schedule: The proxy training.
         latency_batch: Images in a forward that latency is measured with.
         runtime: What latency is measured in.
-        max_latency_ratio: Latency over the base's above which a candidate is not trained.
         base_latency_ms: The base's latency in this run; a trial's latency is its ratio times this.
+        limits: What a candidate may cost; it is not trained where it costs more.
     """
 
     network: str
@@ -57,8 +64,8 @@ class TrialSettings:
     schedule: Schedule
     latency_batch: int = 1
     runtime: str | None = None
-    max_latency_ratio: float = math.inf
     base_latency_ms: float | None = None
+    limits: Limits = field(default_factory=Limits)
 
 
 @dataclass(frozen=True)
@@ -75,7 +82,7 @@ class Evaluation:
         macs: Multiply-accumulates of the training form, counted by thop.
         forms: Site to deployed form, where that is not the operator's default.
         train_s: Wall seconds of training and validation.
-        memory_mb: Peak device memory, MB.
+        memory_mb: Peak memory of a forward of the deployed form, MB.
     """
 
     epochs: int = 0
@@ -121,13 +128,17 @@ class Evaluator:
         self.task.attach(model)
         return model
 
-    def measure(self, model: nn.Module, *, is_base: bool = False) -> Evaluation:
-        """Count the model's parameters and MACs and measure its deployed form's latency beside the base's.
+    def count(self, model: nn.Module) -> Evaluation:
+        """Count the model's parameters and MACs."""
+        counts = count(model, self.settings.imgsz)
+        return Evaluation(params=counts.params, macs=counts.macs)
+
+    def measure(self, model: nn.Module, known: Evaluation, *, is_base: bool = False) -> Evaluation:
+        """Measure latency (beside the base's) and memory of the model's deployed form; add them to what is known.
 
         Sets the model's operators, in place, to the deployed forms that are fastest.
         The base's own ratio is 1, not what two measurements of it differ by; its spread is measured.
         """
-        counts = count(model, self.settings.imgsz)
         forms = choose_forms(model, self._example, self._layers)
         deployed = deploy_model(model)
         result = measure(
@@ -136,24 +147,26 @@ class Evaluator:
             self._example,
             device=self.device,
             runtime=self.settings.runtime,
-            limit=self.settings.max_latency_ratio,
+            limit=self.settings.limits.latency_ratio,
             exclusive=self._lock.exclusive,
         )
         scale = self.settings.base_latency_ms or result.base_latency_ms
         ratio = 1.0 if is_base else result.ratio
-        return Evaluation(
+        return replace(
+            known,
             latency_ms=ratio * scale,
             latency_std_ms=result.ratio_std * scale,
             latency_ratio=ratio,
-            params=counts.params,
-            macs=counts.macs,
             forms=forms,
+            memory_mb=peak_memory_mb(deployed, self._example, self.device),
         )
 
     def evaluate(
         self, architecture: Architecture, report: Callable[[Evaluation], bool]
     ) -> Evaluation:
-        """Measure an architecture and train it rung by rung, unless it is slower than allowed.
+        """Count and measure an architecture and train it rung by rung; end as soon as it costs more than allowed.
+
+        The base network is measured and trained whatever it costs: the others are compared with it.
 
         Args:
             architecture: What to evaluate.
@@ -166,11 +179,12 @@ class Evaluator:
             TrainingError: The training diverged.
         """
         model = self.assemble(architecture)
-        known = self.measure(model, is_base=architecture.is_base)
-        if (
-            known.latency_ratio is not None
-            and known.latency_ratio > self.settings.max_latency_ratio
-        ):
+        limits = Limits() if architecture.is_base else self.settings.limits
+        known = self.count(model)
+        if limits.exceeded(known):
+            return known
+        known = self.measure(model, known, is_base=architecture.is_base)
+        if limits.exceeded(known):
             return known
         model.to(self.device)
         schedule = self.settings.schedule
@@ -181,7 +195,6 @@ class Evaluator:
                 epochs=result.epochs,
                 scores=result.score.values,
                 train_s=result.train_s,
-                memory_mb=result.memory_mb,
             )
 
         def at_rung(result: TrainingResult) -> bool:
@@ -208,8 +221,8 @@ def train_base(
         progress: Called with the epochs done and the mean loss of the last one, after each.
 
     Returns:
-        `scores` (None with the user's weights), `train_s`, and of the base's deployed form `latency_ms` and
-        `latency_std_ms`.
+        `scores` (None with the user's weights), `train_s`, `params`, `macs`, and of the base's deployed form
+        `latency_ms` and `latency_std_ms`.
     """
     torch.set_num_threads(settings.threads)
     torch.manual_seed(settings.seed)
@@ -235,6 +248,7 @@ def train_base(
         exclusive=device_lock(device).exclusive,
     )
     return facts | {
+        **asdict(count(model, settings.imgsz)),
         "latency_ms": measured.base_latency_ms,
         "latency_std_ms": measured.base_latency_std_ms,
     }

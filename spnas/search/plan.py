@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from spnas.latency import check_runtime, default_runtime
 from spnas.networks import Network, load_base_weights
 from spnas.search.budget import Budget
 from spnas.search.config import SearchConfig
+from spnas.search.limits import Limits
 from spnas.search.objective import TrialSettings
 from spnas.spaces import SearchSpace, load_space
 from spnas.tasks import DataInfo, check_data
@@ -89,10 +91,19 @@ class Plan:
         gpus = self.config.gpus_per_trial if self.gpus else 0.0
         return {"cpu": float(self.config.cpus_per_trial), "gpu": gpus}
 
+    def limits(self, base: Mapping[str, Any]) -> Limits:
+        """Resolve what candidates may cost against the base network, of which `train_base` tells."""
+        config = self.config
+        return Limits.resolve(base, config.max_latency, config.max_params, config.max_macs)
+
     def settings(
-        self, weights: Path, threads: int | None = None, base_latency_ms: float | None = None
+        self,
+        weights: Path,
+        threads: int | None = None,
+        base_latency_ms: float | None = None,
+        limits: Limits | None = None,
     ) -> TrialSettings:
-        """Give what every trial shares."""
+        """Give what every trial shares; without limits everything is trained."""
         return TrialSettings(
             network=self.network.name,
             kind=self.network.kind,
@@ -107,8 +118,8 @@ class Plan:
             schedule=self.schedule,
             latency_batch=self.latency_batch,
             runtime=self.runtime,
-            max_latency_ratio=self.config.max_latency_ratio,
             base_latency_ms=base_latency_ms,
+            limits=limits or Limits(),
         )
 
     def resolved(self) -> dict[str, Any]:
@@ -138,8 +149,13 @@ class Plan:
             f"{self.space.name} on {self.info.train_images} training and {self.info.val_images} validation images, "
             f"{self.imgsz} px, {self.device}, {self.slots} trials at a time "
             f"({self.config.cpus_per_trial} cores and {share} each), {self.schedule.epochs} epochs a trial, "
-            f"rungs {list(self.schedule.rungs)}, budget {self.config.budget}"
+            f"rungs {list(self.schedule.rungs)}, budget {self.config.budget}, {self._limits_text()}"
         )
+
+    def _limits_text(self) -> str:
+        names = ("latency", "params", "macs")
+        limits = {name: getattr(self.config, f"max_{name}") for name in names}
+        return ", ".join(f"{name} at most {limit}" for name, limit in limits.items() if limit)
 
 
 def make_plan(config: SearchConfig) -> Plan:

@@ -106,7 +106,6 @@ def _search(run: RunDirectory, plan: Plan, console: Console) -> RunDirectory:
             plan.space,
             plan.info.columns[0],
             plan.config.seed,
-            plan.config.max_latency_ratio,
         )
         try:
             budget = Budget.parse(plan.config.budget)
@@ -129,6 +128,7 @@ def _run_phases(
 
     with ray_cluster(plan.cpus, plan.gpus, plan.visible_gpu):
         base = study.get("base") or prepare_base(run, plan, study, ledger)
+        study.limits = plan.limits(base)
         lost = study.recover()
         if lost:
             logger.info("resumed: %d trials that were under way are run again", lost)
@@ -142,9 +142,10 @@ def _run_phases(
             slots=plan.slots,
             devices_per_trial=plan.devices_per_trial,
             clock=time.monotonic,
-            max_latency_ratio=plan.config.max_latency_ratio,
         )
-        settings = plan.settings(run.base_weights, base_latency_ms=base["latency_ms"])
+        settings = plan.settings(
+            run.base_weights, base_latency_ms=base["latency_ms"], limits=study.limits
+        )
         with Progress(coordinator, console) as progress:
             run_trials(
                 coordinator, settings, plan.resources, plan.config.trial_timeout_s, progress.tick

@@ -6,7 +6,6 @@ them. Values are told for complete trials only, so that Optuna's own Pareto set 
 
 from __future__ import annotations
 
-import math
 import random
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -23,6 +22,7 @@ from spnas.architecture import Architecture, Choice
 from spnas.errors import RunError
 from spnas.runs import TrialRecord, front_records
 from spnas.runs.records import Origin, State
+from spnas.search.limits import Limits
 from spnas.search.prediction import LatencyModel
 from spnas.search.variation import offspring
 from spnas.spaces import SearchSpace
@@ -80,18 +80,13 @@ class SearchStudy:
         space: The search space; each of its variables is one flat categorical parameter.
         metric: Column of the accuracy to maximize; latency is minimized.
         seed: Of the sampler.
-        max_latency_ratio: The sampler's proposals, and seeds, that are foretold to be slower than this share of the
-            base's latency are passed over.
+
+    Attributes:
+        limits: What candidates may cost, known once the base network is measured. The sampler's proposals, and seeds,
+            that are foretold to be slower are passed over.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        space: SearchSpace,
-        metric: str,
-        seed: int,
-        max_latency_ratio: float = math.inf,
-    ) -> None:
+    def __init__(self, path: Path, space: SearchSpace, metric: str, seed: int) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.path = path
         self._space = space
@@ -116,7 +111,7 @@ class SearchStudy:
             load_if_exists=True,
         )
         self._rng = random.Random(seed + earlier)
-        self._max_ratio = max_latency_ratio
+        self.limits = Limits()
         self._latency = LatencyModel(space)
         self._records: dict[int, TrialRecord] = {}
         self._known: dict[Architecture, TrialRecord | None] = {}
@@ -213,9 +208,13 @@ class SearchStudy:
                 return
 
     def _too_slow(self, architecture: Architecture) -> bool:
+        return self._foretold_excess(architecture) > 0
+
+    def _foretold_excess(self, architecture: Architecture) -> float:
+        """Give the share by which an architecture is foretold to be slower than allowed."""
         foretold = self._latency.predict(architecture)
         # What just passes is mostly what was foretold too low, so the error is added.
-        return foretold is not None and sum(foretold) > self._max_ratio
+        return sum(foretold) / self.limits.latency_ratio - 1 if foretold else -1.0
 
     def _propose_random(self) -> Proposal | None:
         """Draw until something new comes up, for a sampler that has converged or a space that is nearly used up."""
@@ -248,6 +247,7 @@ class SearchStudy:
         )
         if unchecked and self._too_slow(architecture):
             trial.set_user_attr("foretold", "too slow")
+            trial.set_constraint("latency", self._foretold_excess(architecture))
             self._study.tell(trial, state=TrialState.PRUNED)  # the sampler learns from it
             return None
         number = int(attrs.get("trial", self._next))
@@ -294,12 +294,22 @@ class SearchStudy:
 
     def _tell(self, key: int, record: TrialRecord) -> None:
         values = self._values(record) if record.state == "complete" else None
+        if record.state == "infeasible":
+            self._constrain(key, record)
         self._study.tell(key, values=values, state=_OPTUNA_STATE[record.state])
 
+    def _constrain(self, key: int, record: TrialRecord) -> None:
+        """Tell the sampler by how much a trial exceeds each limit; it takes those that exceed least for better."""
+        trial = optuna.trial.Trial(self._study, self._id_of(key))
+        for name, excess in self.limits.exceeded(record).items():
+            if name not in trial.constraints:  # a killed process may have told it
+                trial.set_constraint(name, excess)
+
     def _trial_id(self, proposal: Proposal) -> int:
-        return self._storage.get_trial_id_from_study_id_trial_number(
-            self._study._study_id, proposal.key
-        )
+        return self._id_of(proposal.key)
+
+    def _id_of(self, key: int) -> int:
+        return self._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, key)
 
     def _values(self, record: TrialRecord) -> list[float]:
         if record.latency_ms is None:

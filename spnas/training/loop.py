@@ -36,14 +36,12 @@ class TrainingResult:
         score: The last score.
         epochs: Epochs done.
         train_s: Wall seconds of training and validation, without waiting for the lock.
-        memory_mb: Peak CUDA memory in MB; None elsewhere.
         stopped: Whether it is not, or was not, trained to the last epoch.
     """
 
     score: Score
     epochs: int
     train_s: float
-    memory_mb: float | None
     stopped: bool
 
 
@@ -102,8 +100,6 @@ def train(
         TrainingError: The loss is not a finite number; the message says at which epoch and step.
     """
     device = next(model.parameters()).device
-    if device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats(device)
     watch = _Stopwatch(device, lock)
     task.attach(model)
     with (
@@ -148,17 +144,11 @@ def _train_rungs(
             continue
         with watch.running():
             score = score_model(model, task, schedule.calibration)
-        known = TrainingResult(
-            score, epoch, watch.seconds, _peak_memory_mb(watch.device), epoch < schedule.epochs
-        )
+        known = TrainingResult(score, epoch, watch.seconds, epoch < schedule.epochs)
         go_on = report is None or report(known)
         if epoch == schedule.epochs or not go_on:
             break
     return known
-
-
-def _peak_memory_mb(device: torch.device) -> float | None:
-    return torch.cuda.max_memory_allocated(device) / 1e6 if device.type == "cuda" else None
 
 
 def _train_epoch(

@@ -78,14 +78,15 @@ def _small_classification_data(source: Path, target: Path) -> None:
 
 @pytest.fixture(scope="module")
 def classification_run(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A search of ResNet-20 on the sign digits: six trials."""
+    """A search of ResNet-20 on the sign digits: six trials, with limits that the base and `ghost:0.5` exceed."""
     folder = tmp_path_factory.mktemp("classification")
     _small_classification_data(shared_data / "sign_digits", folder / "signs")
-    options = "base_epochs: 2\nepochs: 1\nrungs: []\nmax_latency_ratio: 9\n"
+    options = "base_epochs: 2\nepochs: 1\nrungs: []\nmax_latency: 9x\n"
     (folder / "config.yaml").write_text(options)
     done = run_cli(
         *("search", "--space", "resnet20-cifar", "--data", "signs"),
         *("--budget", "6trials", "--name", "signs", "--config", "config.yaml"),
+        *("--max-params", "110k"),
         cwd=folder,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -102,16 +103,15 @@ def check_run_directory(run: Path, metric: str, trials: int, sites: int) -> pd.D
     assert sorted(table["trial"]) == list(range(trials))
     assert table["arch_id"].is_unique
     assert set(table["state"]) <= {"complete", "stopped", "infeasible"}
-    infeasible = table["state"] == "infeasible"
-    assert (table.loc[infeasible, "latency_ratio"] > 1).all()
-    assert table.loc[infeasible, metric].isna().all()
     base = table[table["trial"] == 0].iloc[0]
     assert base["origin"] == "base"
-    assert base["state"] == "complete"
+    infeasible = (table["state"] == "infeasible") & (table["trial"] > 0)
+    assert table.loc[infeasible, metric].isna().all()
+    assert table.loc[infeasible, "error"].str.contains(", allowed ").all()
     columns = list(table.columns)
     assert len(columns[columns.index("error") + 1 :]) == sites
     assert (table.loc[table["trial"] > 0, columns[-sites:]] != "regular").any(axis=1).all()
-    assert (table["latency_ms"] > 0).all()
+    assert (table.loc[~infeasible, "latency_ms"] > 0).all()
     assert table.loc[~infeasible, metric].between(0, 1).all()
     environment = json.loads((run / "environment.json").read_text())
     assert environment["versions"]["torch"] == torch.__version__.partition("+")[0]
@@ -140,6 +140,8 @@ def check_front(run: Path, table: pd.DataFrame, metric: str) -> list[spnas.netwo
 
 def test_detection(detection_run: Path) -> None:
     table = check_run_directory(detection_run, "map50_95", trials=3, sites=39)
+    assert table.loc[table["trial"] == 0, "state"].item() == "complete"
+    assert (table.loc[table["state"] == "infeasible", "latency_ratio"] > 1).all()
     check_front(detection_run, table, "map50_95")
 
 
@@ -147,6 +149,15 @@ def test_classification(classification_run: Path) -> None:
     table = check_run_directory(classification_run, "top1", trials=6, sites=19)
     check_front(classification_run, table, "top1")
     assert table["top1"].nunique() > 1
+
+
+def test_what_exceeds_the_limits_is_not_trained_but_for_the_base(classification_run: Path) -> None:
+    table = pd.read_csv(classification_run / "trials.csv").sort_values("trial").iloc[:6]
+    assert table["state"].tolist() == ["infeasible"] * 2 + ["complete"] * 4
+    assert table["error"].tolist()[:2] == [f"params {n}, allowed 110000" for n in (272474, 141866)]
+    assert table["epochs"].tolist() == [1, 0, 1, 1, 1, 1]
+    assert table["latency_ms"].isna().tolist() == [False, True, False, False, False, False]
+    assert table["top1"].isna().tolist() == [False, True, False, False, False, False]
 
 
 @pytest.mark.parametrize(
@@ -173,6 +184,8 @@ def test_the_pareto_command_shows_the_front(classification_run: Path) -> None:
     front = pd.read_csv(classification_run / "pareto.csv", dtype={"arch_id": str})
     assert [row["file"] for row in shown["front"]] == front["file"].tolist()
     assert shown["base"]["latency_ratio"] == 1
+    assert shown["base"]["file"] is None  # it exceeds the limits
+    assert 0 < shown["base"]["accuracy"] <= 1
 
 
 def test_resume_goes_on_where_the_budget_is_raised(classification_run: Path) -> None:
@@ -188,6 +201,7 @@ def test_resume_goes_on_where_the_budget_is_raised(classification_run: Path) -> 
     assert done.returncode == 0, done.stdout + done.stderr
     after = pd.read_csv(classification_run / "trials.csv", dtype={"arch_id": str})
     assert len(after) == 8
+    assert (after.iloc[6:]["params"] <= 110_000).eq(after.iloc[6:]["state"] == "complete").all()
     pd.testing.assert_frame_equal(after.iloc[: len(before)], before, check_dtype=False)
 
 

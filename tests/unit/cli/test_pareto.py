@@ -80,6 +80,19 @@ def test_a_run_without_a_complete_trial(
     assert json.loads(capsys.readouterr().out)["front"] == []
 
 
+def test_a_run_in_which_nothing_met_the_limits(
+    run: RunDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    base, slow = (
+        trial(0, "infeasible", 0.9, 8.0, "regular"),
+        trial(1, "infeasible", 0, 6.0, "ghost:0.5"),
+    )
+    slow.error, slow.scores = "latency 6 ms, allowed 4 ms", {}
+    write_trials(run.trials, [base, slow], ("top1",), SITES)
+    assert main(["pareto", str(run.path)]) == 0
+    assert "1 exceeded the run's limits, the last one: latency 6 ms" in capsys.readouterr().out
+
+
 def test_what_is_no_run_gets_exit_code_2(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -40,6 +40,8 @@ def test_uniform_of_a_space(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["latency_ms"] > 0
     assert found["base_latency_ms"] > 0
     assert found["latency_ratio"] > 0
+    assert found["memory_mb"] > 4e-6 * found["params"] / 2
+    assert found["base_memory_mb"] > 4e-6 * found["base_params"]
     for name in ("latency_std_ms", "base_latency_std_ms", "latency_ratio_std"):
         assert found[name] >= 0
     assert (found["device"], found["threads"], found["clock"]) == ("cpu", 1, "thread_cpu")
@@ -80,7 +82,16 @@ def test_plain_table_fits_80_columns(capsys: pytest.CaptureFixture[str]) -> None
     out = capsys.readouterr().out
     assert "\x1b" not in out
     assert max(map(len, out.splitlines())) <= 80
-    for word in ("params", "macs", "latency_ms", "ratio", "272,474", "thread_cpu", "1 thread"):
+    for word in (
+        "params",
+        "macs",
+        "memory_mb",
+        "latency_ms",
+        "ratio",
+        "272,474",
+        "thread_cpu",
+        "1 thread",
+    ):
         assert word in out
 
 

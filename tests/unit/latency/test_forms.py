@@ -51,7 +51,7 @@ class GivenSession:
         return sample
 
 
-@register_runtime("given")
+@register_runtime("given", devices=("cpu",))
 @contextmanager
 def given_runtime(device: torch.device, threads: int) -> Iterator[GivenSession]:
     yield GivenSession()

@@ -150,6 +150,15 @@ def test_the_picture_is_a_png_however_few_trials(
     assert len(list(tmp_path.iterdir())) == 1
 
 
+def test_a_base_above_the_limits_is_drawn(tmp_path: Path, records: list[TrialRecord]) -> None:
+    pictures = []
+    for scores in (records[0].scores, {}):
+        records[0].state, records[0].scores = "infeasible", scores
+        plot_front(records, tmp_path / "pareto.png", "map50_95")
+        pictures.append((tmp_path / "pareto.png").read_bytes())
+    assert pictures[0] != pictures[1]
+
+
 def test_the_yaml_is_plain(run: RunDirectory, records: list[TrialRecord]) -> None:
     text = write(run, records)[0].read_text()
     assert "- [-1, 1, Conv, [64, 3, 2]]\n" in text

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from spnas.runs import RunDirectory
 from spnas.search.budget import Budget, Ledger
 from spnas.search.coordinator import Coordinator
+from spnas.search.limits import Limits
 from spnas.search.scheduler import RungRule
 from spnas.search.study import SearchStudy
 from spnas.spaces import SearchSpace, load_space
@@ -57,14 +57,16 @@ def make_coordinator(
         slots: int = 2,
         spent: float = 0.0,
         grace: int = 4,
-        max_latency_ratio: float = math.inf,
+        limits: Limits | None = None,
     ) -> Coordinator:
         path = tmp_path / "run"
         run = RunDirectory.open(path) if path.exists() else RunDirectory.create(tmp_path, "run")
         run.config.write_text("space: small\nbudget: 1m\n")
+        study = SearchStudy(run.study, space, "top1", seed=0)
+        study.limits = limits or Limits()
         return Coordinator(
             run,
-            SearchStudy(run.study, space, "top1", seed=0),
+            study,
             Ledger(Budget.parse(budget), slots, spent=spent, clock=clock),
             RungRule(rungs, grace=grace),
             score_columns=("top1",),
@@ -72,7 +74,6 @@ def make_coordinator(
             slots=slots,
             devices_per_trial=1.0,
             clock=clock,
-            max_latency_ratio=max_latency_ratio,
         )
 
     return make

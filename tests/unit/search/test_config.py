@@ -6,6 +6,7 @@ import pytest
 
 from spnas.errors import ConfigError
 from spnas.search.config import make_config, read_config, write_config
+from spnas.search.limits import Limit
 
 
 def test_command_line_wins_over_file_wins_over_defaults(tmp_path: Path) -> None:
@@ -44,10 +45,31 @@ def test_refuses_a_file_that_holds_no_options(tmp_path: Path, content: str) -> N
 
 
 def test_round_trip(tmp_path: Path) -> None:
-    config = make_config({"space": "yolov8n", "budget": "8gpu-h", "rungs": (1, 2)})
+    config = make_config(
+        {"space": "yolov8n", "budget": "8gpu-h", "rungs": (1, 2), "max_latency": "8ms"}
+        | {"max_params": "2.5M"}
+    )
     file = tmp_path / "config.yaml"
     file.write_text(write_config(config, {"device": "cpu"}))
     assert read_config(file) == (config, {"device": "cpu"})
+
+
+def test_limits_in_a_file_may_be_numbers(tmp_path: Path) -> None:
+    file = tmp_path / "config.yaml"
+    file.write_text("space: resnet18\nbudget: 5m\nmax_params: 2500000\nmax_macs: 3G\n")
+    config = make_config({}, file)
+    assert config.max_params == Limit.count("2500000")
+    assert config.max_macs == Limit.count("3G")
+    assert config.max_latency.resolve(7.0) == 7.0  # no slower than the base unless told otherwise
+
+
+def test_a_limit_without_a_unit_is_told_in_one_line() -> None:
+    with pytest.raises(ConfigError) as caught:
+        make_config({"space": "yolov8n", "budget": "1m", "max_latency": "8"})
+    assert caught.value.problems == [
+        "--max-latency: expected a time such as 8ms (units: us, ms, s) or a share of the base network's "
+        "such as 0.7x, got '8'"
+    ]
 
 
 def test_names_a_run_after_its_space() -> None:

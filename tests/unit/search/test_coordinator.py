@@ -4,11 +4,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import optuna
 import pytest
 
 from spnas.architecture import Architecture
-from spnas.runs import TrialRecord, read_trials
+from spnas.runs import TrialRecord, front_rows, read_trials
+from spnas.search import coordinator as coordinator_module
 from spnas.search.coordinator import Coordinator, spent_so_far
+from spnas.search.limits import Limits
 from spnas.search.objective import Evaluation
 from spnas.search.seeds import seed_architectures
 from spnas.search.study import Proposal, SearchStudy
@@ -146,14 +149,85 @@ def test_a_trial_without_an_accuracy_has_failed(
 def test_a_trial_slower_than_allowed_is_infeasible_and_off_the_front(
     make_coordinator: Make,
 ) -> None:
-    coordinator = make_coordinator(max_latency_ratio=1.0)
+    coordinator = make_coordinator(limits=Limits(latency_ratio=1.0))
     coordinator.start("a")
     slow = Evaluation(latency_ms=12.0, latency_ratio=1.2, params=1, macs=2)
     record = coordinator.end("a", slow, None)
     assert (record.state, record.epochs) == ("infeasible", 0)
-    assert record.error == "latency: 1.200 of the base, more than 1"
+    assert record.error == "latency 12 ms, allowed 10 ms"
     assert coordinator.front == []
     assert make_coordinator().records == [record]
+
+
+def test_a_base_above_the_limits_is_the_reference_but_not_on_the_front(
+    make_coordinator: Make, space: SearchSpace
+) -> None:
+    """It is trained, stopped at no rung, its figures are kept, and no rung compares others with it."""
+    coordinator = make_coordinator(limits=Limits(latency_ratio=0.95), grace=0, slots=1)
+    coordinator.study.enqueue(seed_architectures(space))
+    base = coordinator.start("a")
+    assert base is not None
+    assert coordinator.goes_on("a", evaluation(base.architecture, epochs=1))
+    record = coordinator.end("a", evaluation(base.architecture), None)
+    assert (record.state, record.error) == ("infeasible", "latency 10 ms, allowed 9.5 ms")
+    assert record.scores == {"top1": 0.9}
+    other = coordinator.start("a")
+    assert other is not None
+    assert coordinator.goes_on("a", evaluation(other.architecture, 1, accuracy=0.1))
+    kept = coordinator.end("a", evaluation(other.architecture), None)
+    assert kept.state == "complete"
+    assert coordinator.front == [kept]
+    rows = front_rows(coordinator.records, "top1")
+    assert [(row.trial, row.file is None) for row in rows] == [(1, False), (0, True)]
+    assert rows[0].accuracy_difference == pytest.approx(kept.scores["top1"] - 0.9)
+
+
+def test_the_sampler_is_told_by_how_much_a_limit_is_exceeded(make_coordinator: Make) -> None:
+    limits = Limits(latency_ratio=1.0, params=1000)
+    coordinator = make_coordinator(limits=limits)
+    for known in (
+        Evaluation(params=1500),
+        Evaluation(params=1000, latency_ms=12.0, latency_ratio=1.25),
+        Evaluation(params=900, latency_ms=5, latency_ratio=0.5, epochs=2, scores={"top1": 0.5}),
+    ):
+        coordinator.start("a")
+        coordinator.end("a", known, None)
+    coordinator.study.close()
+    trials = optuna.load_study(
+        study_name="spnas", storage=f"sqlite:///{coordinator.run.study}"
+    ).trials
+    assert [trial.constraints for trial in trials] == [{"params": 0.5}, {"latency": 0.25}, {}]
+    assert [trial.state.name for trial in trials] == ["PRUNED", "PRUNED", "COMPLETE"]
+
+
+def test_limits_that_no_candidate_meets_end_the_search(
+    make_coordinator: Make, space: SearchSpace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coordinator_module, "_MOST_INFEASIBLE", 10)
+    coordinator = make_coordinator(limits=Limits(params=1000))
+    coordinator.study.enqueue(seed_architectures(space))
+    run_one(coordinator)  # the base, feasible
+    for candidate in range(10):
+        assert coordinator.finished is None
+        assert coordinator.start("a") is not None
+        coordinator.end("a", Evaluation(params=1300 - candidate % 7), None)
+    assert coordinator.start("a") is None
+    assert coordinator.finished == (
+        "none of 10 candidates met the limits; trial 7 came nearest: params 1294, allowed 1000; "
+        "expected larger limits or another space"
+    )
+
+
+def test_one_candidate_that_meets_the_limits_keeps_a_search_going(
+    make_coordinator: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(coordinator_module, "_MOST_INFEASIBLE", 5)
+    coordinator = make_coordinator(limits=Limits(params=1000))
+    run_one(coordinator)
+    for _ in range(20):
+        assert coordinator.start("a") is not None
+        coordinator.end("a", Evaluation(params=2000), None)
+    assert coordinator.finished is None
 
 
 def test_resuming_keeps_every_record_and_runs_lost_trials_once(make_coordinator: Make) -> None:
@@ -322,7 +396,8 @@ def test_what_is_foretold_to_be_too_slow_is_not_proposed(
     tmp_path: Path, space: SearchSpace
 ) -> None:
     """Of 27 architectures the 19 with a ghost are slow; once that is learnt, they come after the 8 others."""
-    study = SearchStudy(tmp_path / "study.db", space, "top1", seed=3, max_latency_ratio=1.4)
+    study = SearchStudy(tmp_path / "study.db", space, "top1", seed=3)
+    study.limits = Limits(latency_ratio=1.4)
     ghosts = []
     for _ in range(20):
         proposal = study.propose()
@@ -340,6 +415,13 @@ def test_what_is_foretold_to_be_too_slow_is_not_proposed(
             latency_ratio=0.9 + slow,
         )
         study.record(proposal, known)
+    foretold = [
+        trial
+        for trial in optuna.load_study(study_name="spnas", storage=f"sqlite:///{study.path}").trials
+        if "foretold" in trial.user_attrs
+    ]
+    assert foretold
+    assert all(trial.constraints["latency"] > 0 for trial in foretold)
     study.close()
     fast = [i for i, slow in enumerate(ghosts) if not slow]
     assert len(fast) == 8

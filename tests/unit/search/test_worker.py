@@ -16,6 +16,7 @@ from spnas.architecture import Architecture
 from spnas.errors import TrainingError
 from spnas.networks import get_network
 from spnas.search import worker
+from spnas.search.limits import Limits
 from spnas.search.objective import Evaluation, Evaluator, TrialSettings, save_weights, train_base
 from spnas.training import Schedule
 
@@ -64,7 +65,7 @@ def test_reports_rung_and_end(settings: TrialSettings, reports: list[dict[str, A
     assert [report["final"] for report in reports] == [False, True]
     assert (rung["epochs"], end["epochs"]) == (1, 2)
     assert rung["latency_ms"] == end["latency_ms"] == pytest.approx(2.0 * end["latency_ratio"])
-    assert end["params"] < Evaluator(settings).measure(Evaluator(settings).base).params
+    assert end["params"] < Evaluator(settings).count(Evaluator(settings).base).params
     assert 0 <= end["scores"]["top1"] <= 1
 
 
@@ -97,16 +98,34 @@ def test_stops_where_the_report_says_so(settings: TrialSettings) -> None:
 
 
 def test_a_slow_candidate_is_not_trained(settings: TrialSettings) -> None:
-    strict = dataclasses.replace(settings, max_latency_ratio=0.01)
+    strict = dataclasses.replace(settings, limits=Limits(latency_ratio=0.01))
     result = Evaluator(strict).evaluate(GHOST, lambda _: True)
     assert (result.epochs, result.scores) == (0, {})
     assert result.latency_ratio > 0.01
     assert result.params > 0
 
 
+@pytest.mark.parametrize("limits", [Limits(params=100_000), Limits(macs=100_000)])
+def test_a_candidate_that_is_too_large_is_not_even_measured(
+    settings: TrialSettings, limits: Limits
+) -> None:
+    strict = dataclasses.replace(settings, limits=limits)
+    result = Evaluator(strict).evaluate(GHOST, lambda _: True)
+    assert (result.latency_ms, result.scores) == (None, {})
+    assert limits.exceeded(result)
+
+
+def test_the_base_is_trained_whatever_the_limits(settings: TrialSettings) -> None:
+    strict = dataclasses.replace(settings, limits=Limits(latency_ratio=0.01, params=1))
+    result = Evaluator(strict).evaluate(Architecture(), lambda _: True)
+    assert result.epochs == 2
+    assert "top1" in result.scores
+
+
 def test_the_base_has_the_ratio_one(settings: TrialSettings) -> None:
     result = Evaluator(settings).evaluate(Architecture(), lambda _: True)
     assert (result.latency_ratio, result.latency_ms) == (1.0, 2.0)
+    assert 4e-6 * result.params < result.memory_mb < 8e-6 * result.params
 
 
 def test_the_base_is_trained_or_taken(settings: TrialSettings, tmp_path: Path) -> None:
@@ -114,6 +133,7 @@ def test_the_base_is_trained_or_taken(settings: TrialSettings, tmp_path: Path) -
     facts = train_base(trained, Schedule(epochs=2, batch_size=16), weights=None)
     assert facts["scores"]["top1"] > 0.5
     assert facts["latency_ms"] > 0
+    assert facts["params"] == Evaluator(settings).count(Evaluator(settings).base).params
     taken = dataclasses.replace(settings, weights=str(tmp_path / "taken.pt"))
     assert train_base(taken, Schedule(epochs=2), weights=settings.weights)["scores"] is None
     original, copied = torch.load(settings.weights), torch.load(taken.weights)
