@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from spnas.cli.options import RUNTIME_HELP
+
 _OPTIONS = (
     "space",
     "data",
@@ -17,6 +19,7 @@ _OPTIONS = (
     "weights",
     "results",
     "gpus_per_trial",
+    "runtime",
 )
 
 
@@ -43,6 +46,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--weights", help="weights of the trained base; default: train it first")
     parser.add_argument("--results", help="folder for runs; default: results")
     parser.add_argument("--gpus-per-trial", type=float, help="GPUs a trial takes; default 1")
+    parser.add_argument("--runtime", help=RUNTIME_HELP)
     parser.add_argument(
         "--config", type=Path, help="yaml with these and more options, see docs/search.md"
     )

@@ -44,7 +44,7 @@ class SearchConfig(BaseModel):
         rungs: Epochs at which trials are compared and the worse ones stopped; empty stops none.
         lr: Peak learning rate of the proxy training.
         base_epochs: Epochs of the base network's training.
-        runtime: What latency is measured in, `onnxruntime` or `torch`; None for the device's default.
+        runtime: What latency is measured in, a name of docs/latency.md; None for the device's default.
         max_latency_ratio: Latency over the base's above which a candidate is infeasible and not trained.
         latency_batch: Images in a forward that latency is measured with; None for the network's own, mostly 1.
         trial_timeout_s: Seconds after which a trial is given up as hanging.
