@@ -23,6 +23,8 @@ from spnas.latency.runtimes.onnx_runtime import session_options
 from spnas.latency.runtimes.output_check import tensors
 from spnas.latency.runtimes.session import DeployedSession
 
+_WARNING, _FATAL = 2, 4  # severities of ONNX Runtime's log; the first is its default
+
 
 @dataclass(frozen=True)
 class Provider:
@@ -53,10 +55,15 @@ class Provider:
 @functools.cache
 def _loads(provider: str) -> bool:
     """Say whether a session can be opened with the provider: it may be listed without the libraries it is made of."""
-    options = session_options(1)
-    options.log_severity_level = 4
     model = export(nn.ReLU(), torch.zeros(1))
-    session = onnxruntime.InferenceSession(model, options, providers=[provider])
+    onnxruntime.set_default_logger_severity(_FATAL)  # what it would say at length is said in a line
+    try:
+        # Without fallback TensorRT's absence is an error; CUDA's is not, it is then missing from the session.
+        session = onnxruntime.InferenceSession(model, providers=[provider], enable_fallback=0)
+    except Exception:  # of several classes without a common one
+        return False
+    finally:
+        onnxruntime.set_default_logger_severity(_WARNING)
     return provider in session.get_providers()
 
 
@@ -72,10 +79,9 @@ def onnx_cuda(
     stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
 
     def prepare(network: nn.Module, example: Tensor) -> Forward:
-        there = [
-            example.to(device),
-            *(t.to(device).contiguous() for t in tensors(network(example))),
-        ]
+        exported = export(network, example)
+        outputs = [torch.zeros(t.shape, dtype=t.dtype) for t in tensors(network(example))]
+        there = [tensor.to(device) for tensor in (example, *outputs)]
         torch.cuda.synchronize(device)
         placed = {
             "device_id": str(there[0].get_device()),
@@ -85,17 +91,18 @@ def onnx_cuda(
         if provider.name != "CUDAExecutionProvider":
             providers.append(("CUDAExecutionProvider", placed))
         session = onnxruntime.InferenceSession(
-            export(network, example),
+            exported,
             session_options(threads),
             providers=[*providers, "CPUExecutionProvider"],
+            enable_fallback=0,
         )
-        return _bound(session, there)
+        return bind(session, there)
 
     yield DeployedSession(name, device, provider.dtype, cuda_clock(stream), prepare)
 
 
-def _bound(session: Any, tensors_there: list[Tensor]) -> Forward:
-    """Give a forward from the first of these tensors on the device into the others."""
+def bind(session: Any, tensors_there: list[Tensor]) -> Forward:
+    """Give a forward from the first of these contiguous tensors on the device into the others, which it returns."""
     binding = session.io_binding()
     image, *outputs = tensors_there
     binding.bind_input(session.get_inputs()[0].name, *_place(image))
@@ -104,17 +111,16 @@ def _bound(session: Any, tensors_there: list[Tensor]) -> Forward:
 
     def forward() -> object:
         session.run_with_iobinding(binding)
-        return tensors_there[
-            1:
-        ]  # and keeps the input alive, of which the binding knows the address only
+        return tensors_there[1:]  # the input lives on with them: the binding has only its address
 
     return forward
 
 
 def _place(tensor: Tensor) -> tuple[str, int, Any, tuple[int, ...], int]:
-    """Say where a contiguous tensor is, in the words of ONNX Runtime."""
+    """Say where a tensor is, in the words of ONNX Runtime."""
     dtype = tensor.new_empty(0, device="cpu").numpy().dtype.type
-    return "cuda", tensor.get_device(), dtype, tuple(tensor.shape), tensor.data_ptr()
+    device = tensor.device
+    return device.type, device.index or 0, dtype, tuple(tensor.shape), tensor.data_ptr()
 
 
 CUDA = Provider("CUDAExecutionProvider", "CUDA and cuDNN (pip install onnxruntime-gpu[cuda,cudnn])")

@@ -5,6 +5,7 @@ import torch
 from torch import nn
 
 from spnas.latency import measure
+from spnas.latency.runtimes.onnx_cuda import bind
 from spnas.latency.runtimes.onnx_export import export
 
 CPU = torch.device("cpu")
@@ -36,3 +37,16 @@ def test_exports_what_torch_computes() -> None:
     output = session.run(None, {session.get_inputs()[0].name: example.numpy()})[0]
     with torch.inference_mode():
         torch.testing.assert_close(torch.from_numpy(output), model(example), rtol=1e-4, atol=1e-5)
+
+
+def test_runs_between_tensors_that_stay_where_they_are() -> None:
+    """As on a GPU; here they are on the CPU."""
+    model, example = network(8), torch.rand(2, 3, 17, 17)
+    session = onnxruntime.InferenceSession(
+        export(model, example), providers=["CPUExecutionProvider"]
+    )
+    output = torch.zeros(2, 8, 17, 17)
+    (found,) = bind(session, [example, output])()  # type: ignore[misc]
+    assert found is output
+    with torch.inference_mode():
+        torch.testing.assert_close(output, model(example), rtol=1e-4, atol=1e-5)
