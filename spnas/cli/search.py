@@ -6,6 +6,8 @@ import argparse
 from pathlib import Path
 from typing import Any
 
+from spnas.cli.options import RUNTIME_HELP
+
 _OPTIONS = (
     "space",
     "data",
@@ -20,6 +22,7 @@ _OPTIONS = (
     "max_latency",
     "max_params",
     "max_macs",
+    "runtime",
 )
 
 
@@ -46,6 +49,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--weights", help="weights of the trained base; default: train it first")
     parser.add_argument("--results", help="folder for runs; default: results")
     parser.add_argument("--gpus-per-trial", type=float, help="GPUs a trial takes; default 1")
+    parser.add_argument("--runtime", help=RUNTIME_HELP)
     parser.add_argument(
         "--max-latency",
         metavar="LIMIT",

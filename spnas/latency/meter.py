@@ -79,7 +79,9 @@ class Measurement:
         device: Where it was measured, `cpu` or `cuda:0`.
         threads: CPU threads used.
         runtime: What ran the networks.
-        dtype: Type of the numbers, `float32`.
+        dtype: Type of the numbers that the runtime works with, `float32`.
+        max_error: How far the outputs in the runtime are off torch's in float32, the worse of the two networks': the
+            largest difference as a share of the largest value of its channel.
     """
 
     latency_ms: float
@@ -94,6 +96,7 @@ class Measurement:
     threads: int
     runtime: str
     dtype: str
+    max_error: float
 
 
 @dataclass(frozen=True)
@@ -196,7 +199,7 @@ def measure(
             as `DeviceLock.exclusive`.
 
     Raises:
-        ConfigError: There is no such runtime on the device, or `threads` is less than 1.
+        ConfigError: There is no such runtime on the device, something it needs is missing, or `threads` is less than 1.
         SpnasError: The runtime gives another output than torch.
     """
     if threads < 1:
@@ -209,7 +212,8 @@ def measure(
             pair = _Pair(*samplers, protocol or Protocol())
             pair.warm_up()
             taken = pair.take(limit)
-    return _summarize(taken, session, example.dtype, str(device), threads)
+    max_error = max(sampler.max_error for sampler in samplers)
+    return _summarize(taken, session, max_error, str(device), threads)
 
 
 def _ratio(taken: list[tuple[Sample, Sample]]) -> Estimate:
@@ -219,7 +223,7 @@ def _ratio(taken: list[tuple[Sample, Sample]]) -> Estimate:
 def _summarize(
     taken: list[tuple[Sample, Sample]],
     session: Session,
-    dtype: torch.dtype,
+    max_error: float,
     device: str,
     threads: int,
 ) -> Measurement:
@@ -238,5 +242,6 @@ def _summarize(
         device=device,
         threads=threads,
         runtime=session.runtime,
-        dtype=str(dtype).removeprefix("torch."),
+        dtype=str(session.dtype).removeprefix("torch."),
+        max_error=max_error,
     )

@@ -55,7 +55,7 @@ class SearchConfig(BaseModel):
         rungs: Epochs at which trials are compared and the worse ones stopped; empty stops none.
         lr: Peak learning rate of the proxy training.
         base_epochs: Epochs of the base network's training.
-        runtime: What latency is measured in, `onnxruntime` or `torch`; None for the device's default.
+        runtime: What latency is measured in, a name of docs/latency.md; None for the device's default.
         max_latency: Latency above which a candidate is infeasible and not trained: `8ms`, or `0.7x` the base's.
         max_params: Parameters, likewise: `2500000`, `2.5M` or `0.8x`; None for any number.
         max_macs: Multiply-accumulates, likewise.

@@ -5,7 +5,6 @@ docs/networks.md lists the same networks.
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import Any
@@ -19,7 +18,7 @@ from torchvision.models import segmentation
 from torchvision.models.vgg import cfgs, make_layers
 
 from spnas.architecture import Architecture, Choice
-from spnas.latency.runtimes.onnx_runtime import OnnxSession
+from spnas.latency.runtimes import get_runtime
 from spnas.networks import apply_architecture, deploy_model, list_sites
 from spnas.operators import Operator, refusal
 
@@ -184,7 +183,8 @@ def test_sites_take_operators_that_train_deploy_and_export(name: str) -> None:
     assert_gradients_reach_operators(model)
     deployed = assert_deployed_form_is_exact(settle(model), x.double(), shape)
     if name in EXPORTED:
-        OnnxSession(1, "wall", time.perf_counter).load(deployed.float(), x[:1])
+        with get_runtime("onnxruntime")(torch.device("cpu"), 1) as session:
+            session.load(deployed.float(), x[:1])
 
 
 def assert_gradients_reach_operators(model: nn.Module) -> None:

@@ -1,4 +1,4 @@
-"""What a runtime is: a way to run a network on a device, with the clock that suits it."""
+"""What a runtime is: a way to run a network on a device, with the clock that suits it. And the registry of them."""
 
 from __future__ import annotations
 
@@ -26,12 +26,25 @@ class Sample:
     clock_s: float
 
 
-# Runs that many forwards, waiting for the result of each, and times them.
-Sampler = Callable[[int], Sample]
+@dataclass(frozen=True)
+class Sampler:
+    """A network ready to be timed: called with a number of forwards it runs them, each waited for, and times them.
+
+    Attributes:
+        take: Does so.
+        max_error: How far the network's output in the runtime is off torch's in float32, see `output_check`.
+    """
+
+    take: Callable[[int], Sample]
+    max_error: float = 0.0
+
+    def __call__(self, forwards: int) -> Sample:
+        """Run that many forwards."""
+        return self.take(forwards)
 
 
 class Session(Protocol):
-    """A device made ready for measuring."""
+    """A device made ready for measuring; `runtimes.session.DeployedSession` is the one that all runtimes here open."""
 
     @property
     def runtime(self) -> str:
@@ -41,6 +54,10 @@ class Session(Protocol):
     def clock(self) -> str:
         """What `Sample.clock_s` is read from, such as `thread_cpu`, `wall` or `cuda_event`."""
 
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the numbers that networks are run in."""
+
     def load(self, model: nn.Module, example: Tensor) -> Sampler:
         """Make a deployed network ready to be timed on an input `(N, C, H, W)`; leave both arguments as they are."""
 
@@ -48,19 +65,33 @@ class Session(Protocol):
 # Opens a session on a device with so many threads; what it changes in the process is put back when it is closed.
 Runtime = Callable[[torch.device, int], AbstractContextManager[Session]]
 
-_RUNTIMES: dict[str, Runtime] = {}
-_DEVICES: dict[str, tuple[str, ...]] = {}
+# Says in a few words what is missing for the runtime on the device and how to get it; None where nothing is.
+Lacks = Callable[[torch.device], str | None]
+
 _R = TypeVar("_R", bound=Runtime)
 
 
+@dataclass(frozen=True)
+class _Entry:
+    runtime: Runtime
+    devices: tuple[str, ...]
+    lacks: Lacks
+
+
+_RUNTIMES: dict[str, _Entry] = {}
+
+
 def register_runtime(
-    name: str, devices: tuple[str, ...] = ("cpu", "cuda", "mps")
+    name: str,
+    devices: tuple[str, ...] = ("cpu", "cuda", "mps"),
+    lacks: Lacks = lambda device: None,
 ) -> Callable[[_R], _R]:
     """Make a runtime known under a name; use as a decorator.
 
     Args:
         name: Its name.
         devices: Types of the devices that it runs on.
+        lacks: Says what this machine lacks to run it on one of them, such as a package, and how to install it.
 
     Raises:
         ValueError: The name is taken.
@@ -69,19 +100,19 @@ def register_runtime(
     def register(runtime: _R) -> _R:
         if name in _RUNTIMES:
             raise ValueError(f"runtime {name!r} is registered already")
-        _RUNTIMES[name], _DEVICES[name] = runtime, devices
+        _RUNTIMES[name] = _Entry(runtime, devices, lacks)
         return runtime
 
     return register
 
 
 def runtime_names() -> list[str]:
-    """List the registered runtimes' names, sorted."""
+    """List the registered runtimes' names, sorted; also of those that this machine lacks something for."""
     return sorted(_RUNTIMES)
 
 
 def default_runtime(device: torch.device) -> str:
-    """Name the runtime to measure in where none is asked for: what networks are mostly deployed with on the device.
+    """Name the runtime to measure in where none is asked for: what is deployed with on the device and always there.
 
     ONNX Runtime on a CPU; torch elsewhere.
     """
@@ -94,20 +125,28 @@ def get_runtime(name: str) -> Runtime:
     Raises:
         ConfigError: There is none; the message lists those there are.
     """
+    return _entry(name).runtime
+
+
+def check_runtime(name: str, device: torch.device) -> None:
+    """Check that there is a runtime of that name, that it runs on the device, and that what it needs is installed.
+
+    Raises:
+        ConfigError: It does not; the message tells what is allowed, or what to install.
+    """
+    entry = _entry(name)
+    if device.type not in entry.devices:
+        fitting = [known for known in runtime_names() if device.type in _RUNTIMES[known].devices]
+        raise ConfigError(
+            f"runtime {name} does not run on {device}, expected one of: {', '.join(fitting)}"
+        )
+    if lacking := entry.lacks(device):
+        raise ConfigError(f"runtime {name} cannot be used on {device}: {lacking}")
+
+
+def _entry(name: str) -> _Entry:
     if name not in _RUNTIMES:
         raise ConfigError(
             f"unknown runtime {name!r}, expected one of: {', '.join(runtime_names())}"
         )
     return _RUNTIMES[name]
-
-
-def check_runtime(name: str, device: torch.device) -> None:
-    """Check that there is a runtime of that name and that it runs on the device.
-
-    Raises:
-        ConfigError: It does not; the message tells what is allowed.
-    """
-    get_runtime(name)
-    if device.type not in _DEVICES[name]:
-        fitting = ", ".join(known for known in runtime_names() if device.type in _DEVICES[known])
-        raise ConfigError(f"runtime {name} does not run on {device}, expected one of: {fitting}")

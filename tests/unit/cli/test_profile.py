@@ -47,6 +47,8 @@ def test_uniform_of_a_space(capsys: pytest.CaptureFixture[str]) -> None:
     assert (found["device"], found["threads"], found["clock"]) == ("cpu", 1, "thread_cpu")
     assert (found["imgsz"], found["batch"], found["replaced_sites"]) == (32, 32, 18)
     assert 0 < found["max_relative_error"] < 1e-9
+    assert (found["runtime"], found["dtype"]) == ("onnxruntime", "float32")
+    assert 0 < found["max_error"] < 1e-4
 
 
 def test_space_alone_is_the_base_beside_itself(capsys: pytest.CaptureFixture[str]) -> None:
@@ -67,6 +69,12 @@ def test_model_yaml_is_profiled_as_it_is_loaded(
     base = count(get_network("resnet20-cifar").build(7), 24)
     assert (found["base_params"], found["base_macs"]) == (base.params, base.macs)
     assert (found["replaced_sites"], found["imgsz"]) == (1, 24)
+
+
+def test_runtime_is_the_one_asked_for(capsys: pytest.CaptureFixture[str]) -> None:
+    found = profiled(capsys, *FAST, "--batch", "1", "--runtime", "torch-bf16")
+    assert (found["runtime"], found["dtype"]) == ("torch-bf16", "bfloat16")
+    assert 1e-4 < found["max_error"] < 0.1
 
 
 @pytest.mark.parametrize("uniform", [[], ["--uniform", "ghost:0.5"]])
@@ -124,6 +132,8 @@ def test_a_wrong_deployed_form_gives_no_number(
         ([*FAST, "--imgsz", "0"], "--imgsz: expected a number above 0, got 0"),
         ([*FAST, "--batch", "-1"], "--batch: expected a number above 0, got -1"),
         ([*FAST, "--threads", "0"], "--threads: expected a number above 0, got 0"),
+        ([*FAST, "--runtime", "abacus"], "unknown runtime 'abacus', expected one of: cuda-graph"),
+        ([*FAST, "--runtime", "tensorrt"], "runtime tensorrt does not run on cpu"),
         (["--space", "yolov8n", "--imgsz", "100", "--device", "cpu"], "a multiple of 32"),
         ([*FAST[:2], "--device", "abacus"], "device 'abacus' is not available"),
     ],

@@ -33,6 +33,7 @@ class GivenSession:
 
     runtime = "given"
     clock = "wall"
+    dtype = torch.float32
 
     def __init__(self) -> None:
         self.taken = 0
@@ -48,7 +49,7 @@ class GivenSession:
             each = seconds * (1 + 1e-4 * self.taken)
             return Sample(forwards * each, forwards * each)
 
-        return sample
+        return Sampler(sample)
 
 
 @register_runtime("given", devices=("cpu",))

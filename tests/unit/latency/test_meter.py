@@ -25,11 +25,11 @@ IMAGE = torch.zeros(1, 3, 8, 8)
 
 
 class Timed(nn.Module):
-    """Stands for a network whose n-th sample takes `seconds(n)` per forward."""
+    """Stands for a network whose n-th sample takes `seconds(n)` per forward, and whose output is that far off."""
 
-    def __init__(self, name: str, seconds: Callable[[int], float]) -> None:
+    def __init__(self, name: str, seconds: Callable[[int], float], error: float = 0.0) -> None:
         super().__init__()
-        self.name, self.seconds = name, seconds
+        self.name, self.seconds, self.error = name, seconds, error
 
 
 @dataclass
@@ -38,6 +38,7 @@ class ScriptedSession:
 
     runtime: str = "scripted"
     clock: str = "script"
+    dtype: torch.dtype = torch.float32
     asked: list[tuple[str, int]] = field(default_factory=list)
 
     def load(self, model: nn.Module, example: Tensor) -> Sampler:
@@ -49,7 +50,7 @@ class ScriptedSession:
             seconds = forwards * model.seconds(next(turns))
             return Sample(wall_s=2 * seconds, clock_s=seconds)
 
-        return sample
+        return Sampler(sample, model.error)
 
 
 @pytest.fixture
@@ -60,8 +61,7 @@ def session(monkeypatch: pytest.MonkeyPatch) -> ScriptedSession:
     def scripted(device: torch.device, threads: int) -> Iterator[ScriptedSession]:
         yield opened
 
-    for registry in ("_RUNTIMES", "_DEVICES"):  # put back as they were after the test
-        monkeypatch.setattr(base, registry, dict(getattr(base, registry)))
+    monkeypatch.setattr(base, "_RUNTIMES", dict(base._RUNTIMES))  # put back after the test
     base.register_runtime("scripted")(scripted)
     return opened
 
@@ -86,6 +86,11 @@ def test_wall_gives_the_latencies_and_the_clock_gives_the_ratio(session: Scripte
     assert found.latency_std_ms == found.ratio_std == pytest.approx(0.0, abs=1e-9)
     assert (found.clock, found.runtime, found.device) == ("script", "scripted", "cpu")
     assert (found.rounds, found.threads, found.dtype) == (30, 1, "float32")
+
+
+def test_the_larger_of_both_networks_errors_is_kept(session: ScriptedSession) -> None:
+    pair = Timed("candidate", lambda n: 0.1, 1e-6), Timed("base", lambda n: 0.1, 3e-6)
+    assert measure(*pair, IMAGE, device=CPU, runtime="scripted").max_error == 3e-6
 
 
 def test_networks_are_sampled_in_turn_in_loops_that_fill_a_sample(session: ScriptedSession) -> None:
@@ -258,7 +263,7 @@ def test_the_lock_is_held_only_while_times_are_taken(
 
     load = ScriptedSession.load
 
-    def checked(self: ScriptedSession, model: Timed, example: torch.Tensor) -> Callable[..., Any]:
+    def checked(self: ScriptedSession, model: Timed, example: torch.Tensor) -> Sampler:
         assert not held
         sampler = load(self, model, example)
 
@@ -266,7 +271,7 @@ def test_the_lock_is_held_only_while_times_are_taken(
             assert held == [True]
             return sampler(forwards)
 
-        return sample
+        return Sampler(sample)
 
     monkeypatch.setattr(ScriptedSession, "load", checked)
     pair = Timed("candidate", lambda n: 0.02), Timed("base", lambda n: 0.02)

@@ -55,9 +55,12 @@ def test_workers_call_their_gpu_number_zero() -> None:
     assert plan_of().settings(Path("base.pt")).device == "cpu"
 
 
-def test_a_runtime_is_checked_before_anything_is_trained() -> None:
-    with pytest.raises(ConfigError, match=r"unknown runtime 'abacus'.*onnxruntime, torch"):
+def test_a_runtime_is_checked_before_anything_is_trained(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(ConfigError, match=r"unknown runtime 'abacus'.*onnxruntime, .*torch"):
         plan_of(runtime="abacus")
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(ConfigError, match=r"runtime torch-compile cannot be used on cpu"):
+        plan_of(runtime="torch-compile")
 
 
 def test_the_batch_is_that_of_the_base_too() -> None:
