@@ -23,6 +23,8 @@ _PACKAGES = (
     "numpy",
     "pandas",
 )
+# What latency may be measured in, beside torch.
+_RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt")
 
 
 def describe_environment(device: torch.device) -> dict[str, Any]:
@@ -37,7 +39,10 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
         "cores": joblib.cpu_count(),
         "device": torch.cuda.get_device_name(device) if cuda else str(device),
         "cuda": torch.version.cuda if cuda else None,
-        "versions": {name: metadata.version(name) for name in _PACKAGES},
+        "versions": {
+            **{name: metadata.version(name) for name in _PACKAGES},
+            **{name: metadata.version(name) for name in _RUNTIMES if _installed(name)},
+        },
     }
 
 
@@ -52,6 +57,10 @@ def git_revision() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return result.stdout.strip()
+
+
+def _installed(package: str) -> bool:
+    return any(metadata.distributions(name=package))
 
 
 def _cpu_name() -> str:
