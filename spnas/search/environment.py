@@ -24,6 +24,8 @@ _PACKAGES = (
     "numpy",
     "pandas",
 )
+# What latency may be measured in, beside torch.
+_RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt")
 
 
 def describe_environment(device: torch.device) -> dict[str, Any]:
@@ -38,7 +40,10 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
         "cores": joblib.cpu_count(),
         "device": device_name(device) if cuda else str(device),
         "cuda": torch.version.cuda if cuda else None,
-        "versions": {name: metadata.version(name) for name in _PACKAGES},
+        "versions": {
+            **{name: metadata.version(name) for name in _PACKAGES},
+            **{name: metadata.version(name) for name in _RUNTIMES if _installed(name)},
+        },
     }
 
 
@@ -53,3 +58,7 @@ def git_revision() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return result.stdout.strip()
+
+
+def _installed(package: str) -> bool:
+    return any(metadata.distributions(name=package))
