@@ -13,6 +13,7 @@ The tree::
     |   +-- ConfigError            a search option
     |   +-- RunError               a run directory: it exists, does not exist, or is incomplete
     +-- TrainingError              a training that diverged (a loss that is not finite)
+    +-- DeviceLostError            the node that latency is measured on is gone
 """
 
 from __future__ import annotations
@@ -74,3 +75,7 @@ class RunError(InputError):
 
 class TrainingError(SpnasError):
     """A training that diverged: its loss is not a finite number."""
+
+
+class DeviceLostError(SpnasError):
+    """The node that latency is measured on is gone; it may come back."""

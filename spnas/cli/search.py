@@ -23,6 +23,8 @@ _OPTIONS = (
     "max_params",
     "max_macs",
     "runtime",
+    "latency_on",
+    "address",
 )
 
 
@@ -62,10 +64,21 @@ def add_parser(subparsers: Any) -> None:
         "--max-macs", metavar="LIMIT", help="none with more multiply-accumulates: 3G or 0.8x"
     )
     parser.add_argument(
+        "--latency-on",
+        metavar="WHERE",
+        help="measure latency on cpu, cuda or node:RESOURCE, a node of the Ray cluster; default: where trials train",
+    )
+    parser.add_argument(
+        "--address", help="join a running Ray cluster: auto or HOST:PORT; default: a private Ray"
+    )
+    parser.add_argument(
         "--config", type=Path, help="yaml with these and more options, see docs/search.md"
     )
     parser.add_argument(
-        "--resume", type=Path, metavar="RUN", help="go on with a run; --budget may raise it"
+        "--resume",
+        type=Path,
+        metavar="RUN",
+        help="go on with a run; --budget may raise it, --address name its cluster anew",
     )
 
 
@@ -83,7 +96,7 @@ def run(args: argparse.Namespace) -> int:
         result = search(make_config(options, args.config), console)
     else:
         _refuse_beside_resume(args)
-        result = resume(args.resume, args.budget, console)
+        result = resume(args.resume, args.budget, console, args.address)
     return 0 if show_front(result) else 1
 
 
@@ -92,6 +105,8 @@ def _refuse_beside_resume(args: argparse.Namespace) -> None:
     from spnas.errors import ConfigError
 
     given = [name for name in (*_OPTIONS, "config") if getattr(args, name) is not None]
-    refused = [f"--{name.replace('_', '-')}" for name in given if name != "budget"]
+    refused = [f"--{name.replace('_', '-')}" for name in given if name not in ("budget", "address")]
     if refused:
-        raise ConfigError(f"--resume takes only --budget beside it, got {', '.join(refused)}")
+        raise ConfigError(
+            f"--resume takes only --budget and --address beside it, got {', '.join(refused)}"
+        )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from spnas.errors import BudgetError, SpnasError
 from spnas.runs import RunDirectory
@@ -14,11 +14,18 @@ from spnas.search.plan import Plan
 from spnas.search.seeds import seed_architectures
 from spnas.search.study import SearchStudy
 
+if TYPE_CHECKING:
+    from spnas.search.remote import RemoteBench
+
 logger = logging.getLogger("spnas")
 
 
 def prepare_base(
-    run: RunDirectory, plan: Plan, study: SearchStudy, ledger: Ledger
+    run: RunDirectory,
+    plan: Plan,
+    study: SearchStudy,
+    ledger: Ledger,
+    bench: RemoteBench | None = None,
 ) -> dict[str, Any]:
     """Train the base network or take the user's weights, measure its latency, and line up the first trials.
 
@@ -33,7 +40,7 @@ def prepare_base(
     what = f"taken from {weights}" if weights else f"{plan.base_schedule.epochs} epochs"
     logger.info("base network %s: %s", plan.network.name, what)
     try:
-        base = _train(run, plan, study, ledger)
+        base = _train(run, plan, study, ledger, bench)
     except KeyboardInterrupt:
         logger.info("interrupted: `spnas search --resume %s` prepares the base again", run.path)
         raise
@@ -48,7 +55,9 @@ def prepare_base(
     return base
 
 
-def _train(run: RunDirectory, plan: Plan, study: SearchStudy, ledger: Ledger) -> dict[str, Any]:
+def _train(
+    run: RunDirectory, plan: Plan, study: SearchStudy, ledger: Ledger, bench: RemoteBench | None
+) -> dict[str, Any]:
     """Follow the training epoch by epoch, giving up as soon as it is known not to end within the budget."""
     from spnas.search.runner import run_base
 
@@ -57,7 +66,7 @@ def _train(run: RunDirectory, plan: Plan, study: SearchStudy, ledger: Ledger) ->
     first: float | None = None
     epoch = 0
     rate = 0.0
-    for event in run_base(settings, plan):
+    for event in run_base(settings, plan, bench):
         keep_spent(study, ledger)
         if isinstance(event, dict):
             return event

@@ -33,6 +33,16 @@ def _whole_above_one(value: float) -> float:
     return value
 
 
+NODE = "node:"
+
+
+def _latency_target(value: str) -> str:
+    """Refuse what is neither a kind of device nor names a resource."""
+    if value in ("cpu", "cuda") or (value.startswith(NODE) and value != NODE):
+        return value
+    raise ValueError("expected cpu, cuda or node:RESOURCE")
+
+
 class SearchConfig(BaseModel):
     """Everything that decides a search; written to the run's config.yaml.
 
@@ -59,7 +69,10 @@ class SearchConfig(BaseModel):
         max_latency: Latency above which a candidate is infeasible and not trained: `8ms`, or `0.7x` the base's.
         max_params: Parameters, likewise: `2500000`, `2.5M` or `0.8x`; None for any number.
         max_macs: Multiply-accumulates, likewise.
+        latency_on: Where latency is measured: `cpu`, `cuda`, or `node:RESOURCE` for the node of the cluster that offers
+            that Ray resource; None for the device that trains.
         latency_batch: Images in a forward that latency is measured with; None for the network's own, mostly 1.
+        address: `auto` or `HOST:PORT` of a running Ray cluster to join; None starts a private Ray.
         trial_timeout_s: Seconds after which a trial is given up as hanging.
     """
 
@@ -87,7 +100,9 @@ class SearchConfig(BaseModel):
     max_latency: MaxLatency = Limit.latency("1x")
     max_params: MaxCount | None = None
     max_macs: MaxCount | None = None
+    latency_on: Annotated[str, AfterValidator(_latency_target)] | None = None
     latency_batch: Positive | None = None
+    address: str | None = None
     trial_timeout_s: Annotated[float, Field(gt=0, le=1e7)] = 3600.0
 
     def run_name(self) -> str:

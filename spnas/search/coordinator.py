@@ -129,14 +129,14 @@ class Coordinator:
             trial.stopped = f"rung: not promoted at epoch {evaluation.epochs}"
         return trial.stopped is None
 
-    def lose(self, key: str) -> None:
-        """Line up again, once, a trial whose worker died or did not answer in time."""
+    def lose(self, key: str, reason: str) -> None:
+        """Line up again, once, a trial that did not end, such as one whose worker died; the reason is one line."""
         proposal = self.running[key].proposal
         if self.study.retry(proposal):
             del self.running[key]
-            logger.info("trial %d: its worker died, it is run again", proposal.trial)
+            logger.info("trial %d: %s; it is run again", proposal.trial, reason)
         else:
-            self.end(key, None, "the worker died or did not answer in time, twice")
+            self.end(key, None, f"twice: {reason}")
 
     def end(
         self,

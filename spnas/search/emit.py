@@ -20,9 +20,11 @@ def write_results(run: RunDirectory, plan: Plan, coordinator: Coordinator) -> No
             plan.network, plan.info.num_classes, record.architecture, record.forms
         )
 
+    base = coordinator.study.get("base")
     measured_on = {
-        "device": str(plan.device),
-        "runtime": plan.runtime,
+        **({"node": plan.latency_node} if plan.latency_node else {}),
+        "device": base["device"],
+        "runtime": base["runtime"],
         "batch": plan.latency_batch,
         "imgsz": plan.imgsz,
     }

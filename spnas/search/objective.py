@@ -7,25 +7,21 @@ deploying the base take longer than a short trial.
 from __future__ import annotations
 
 import copy
+import math
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from spnas.architecture import Architecture
-from spnas.latency import (
-    LayerTimer,
-    choose_forms,
-    count,
-    device_lock,
-    measure,
-    peak_memory_mb,
-)
+from spnas.latency import count, device_lock
 from spnas.networks import apply_architecture, deploy_model, get_network, load_base_weights
+from spnas.networks.deploy import set_forms
+from spnas.search.bench import Bench, Measured
 from spnas.search.limits import Limits
 from spnas.tasks import Task, open_task
 from spnas.training import Schedule, TrainingResult, train
@@ -48,6 +44,7 @@ class TrialSettings:
         schedule: The proxy training.
         latency_batch: Images in a forward that latency is measured with.
         runtime: What latency is measured in.
+        latency_device: The device of the worker that latency is measured on; None for the one that trains.
         base_latency_ms: The base's latency in this run; a trial's latency is its ratio times this.
         limits: What a candidate may cost; it is not trained where it costs more.
     """
@@ -64,6 +61,7 @@ class TrialSettings:
     schedule: Schedule
     latency_batch: int = 1
     runtime: str | None = None
+    latency_device: str | None = None
     base_latency_ms: float | None = None
     limits: Limits = field(default_factory=Limits)
 
@@ -97,14 +95,24 @@ class Evaluation:
     memory_mb: float | None = None
 
 
+class AnyBench(Protocol):
+    """What latency is measured on: a `Bench` of this process, or a `RemoteBench`."""
+
+    def measure(
+        self, candidate: nn.Module, base: nn.Module, example: Tensor, limit: float = ...
+    ) -> Measured:
+        """Deploy a network and measure it beside the base's deployed form."""
+
+
 class Evaluator:
     """Evaluates architectures on one device, against a trained base network.
 
     Args:
         settings: What every trial of the run shares.
+        bench: What latency is measured on; None for the worker's own device.
     """
 
-    def __init__(self, settings: TrialSettings) -> None:
+    def __init__(self, settings: TrialSettings, bench: AnyBench | None = None) -> None:
         torch.set_num_threads(settings.threads)
         self.settings = settings
         self.device = torch.device(settings.device)
@@ -117,9 +125,7 @@ class Evaluator:
         self._deployed_base = deploy_model(self.base)
         self._example = self.task.example(settings.latency_batch)
         self._lock = device_lock(self.device)
-        self._layers = LayerTimer(
-            self.device, runtime=settings.runtime, exclusive=self._lock.exclusive
-        )
+        self._bench = bench or _own_bench(settings)
 
     def assemble(self, architecture: Architecture) -> nn.Module:
         """Build the architecture with the base's weights mapped into its operators, on the CPU."""
@@ -139,17 +145,10 @@ class Evaluator:
         Sets the model's operators, in place, to the deployed forms that are fastest.
         The base's own ratio is 1, not what two measurements of it differ by; its spread is measured.
         """
-        forms = choose_forms(model, self._example, self._layers)
-        deployed = deploy_model(model)
-        result = measure(
-            deployed,
-            self._deployed_base,
-            self._example,
-            device=self.device,
-            runtime=self.settings.runtime,
-            limit=self.settings.limits.latency_ratio,
-            exclusive=self._lock.exclusive,
-        )
+        limit = math.inf if is_base else self.settings.limits.latency_ratio
+        found = self._bench.measure(model, self._deployed_base, self._example, limit)
+        set_forms(model, found.forms)
+        result = found.latency
         scale = self.settings.base_latency_ms or result.base_latency_ms
         ratio = 1.0 if is_base else result.ratio
         return replace(
@@ -157,8 +156,8 @@ class Evaluator:
             latency_ms=ratio * scale,
             latency_std_ms=result.ratio_std * scale,
             latency_ratio=ratio,
-            forms=forms,
-            memory_mb=peak_memory_mb(deployed, self._example, self.device),
+            forms=found.forms,
+            memory_mb=found.memory_mb,
         )
 
     def evaluate(
@@ -211,6 +210,7 @@ def train_base(
     schedule: Schedule,
     weights: str | None,
     progress: Callable[[int, float], None] | None = None,
+    bench: AnyBench | None = None,
 ) -> dict[str, Any]:
     """Train the base network, or take the user's weights; write them where the trials read them.
 
@@ -219,10 +219,11 @@ def train_base(
         schedule: The base's training.
         weights: The user's weights of the trained base; None to train from scratch.
         progress: Called with the epochs done and the mean loss of the last one, after each.
+        bench: What latency is measured on; None for the worker's own device.
 
     Returns:
-        `scores` (None with the user's weights), `train_s`, `params`, `macs`, and of the base's deployed form
-        `latency_ms` and `latency_std_ms`.
+        `scores` (None with the user's weights), `train_s`, `params`, `macs`, of the base's deployed form `latency_ms`
+        and `latency_std_ms`, and the `device` and `runtime` that it was measured with.
     """
     torch.set_num_threads(settings.threads)
     torch.manual_seed(settings.seed)
@@ -239,19 +240,19 @@ def train_base(
     model.cpu()
     save_weights(model, Path(settings.weights))
     deployed = deploy_model(model)
-    measured = measure(
-        deployed,
-        deployed,
-        task.example(settings.latency_batch),
-        device=device,
-        runtime=settings.runtime,
-        exclusive=device_lock(device).exclusive,
-    )
+    example = task.example(settings.latency_batch)
+    measured = (bench or _own_bench(settings)).measure(model, deployed, example).latency
     return facts | {
         **asdict(count(model, settings.imgsz)),
         "latency_ms": measured.base_latency_ms,
         "latency_std_ms": measured.base_latency_std_ms,
+        "device": measured.device,
+        "runtime": measured.runtime,
     }
+
+
+def _own_bench(settings: TrialSettings) -> Bench:
+    return Bench(settings.latency_device or settings.device, settings.runtime)
 
 
 def save_weights(model: nn.Module, path: Path) -> None:

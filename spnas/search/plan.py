@@ -16,7 +16,7 @@ from spnas.errors import BudgetError, ConfigError
 from spnas.latency import check_runtime, default_runtime
 from spnas.networks import Network, load_base_weights
 from spnas.search.budget import Budget
-from spnas.search.config import SearchConfig
+from spnas.search.config import NODE, SearchConfig
 from spnas.search.limits import Limits
 from spnas.search.objective import TrialSettings
 from spnas.spaces import SearchSpace, load_space
@@ -67,9 +67,17 @@ class Plan:
         return self.config.latency_batch or self.network.latency_batch
 
     @property
-    def runtime(self) -> str:
-        """What latency is measured in."""
-        return self.config.runtime or default_runtime(self.device)
+    def latency_node(self) -> str | None:
+        """The Ray resource of the node that latency is measured on; None for this machine."""
+        target = self.config.latency_on or ""
+        return target.removeprefix(NODE) if target.startswith(NODE) else None
+
+    @property
+    def runtime(self) -> str | None:
+        """What latency is measured in; None for the default of a node's device, which that node knows."""
+        if self.config.runtime is not None or self.latency_node is not None:
+            return self.config.runtime
+        return default_runtime(_latency_device(self.config, self.device))
 
     @property
     def one_gpu(self) -> bool:
@@ -118,6 +126,7 @@ class Plan:
             schedule=self.schedule,
             latency_batch=self.latency_batch,
             runtime=self.runtime,
+            latency_device=None if self.latency_node else self.config.latency_on,
             base_latency_ms=base_latency_ms,
             limits=limits or Limits(),
         )
@@ -138,6 +147,7 @@ class Plan:
             "batch": self.schedule.batch_size,
             "lr": self.schedule.lr,
             "base_epochs": self.base_schedule.epochs,
+            "latency_on": self.config.latency_on or self.device.type,
             "latency_batch": self.latency_batch,
             "runtime": self.runtime,
         }
@@ -149,13 +159,15 @@ class Plan:
             f"{self.space.name} on {self.info.train_images} training and {self.info.val_images} validation images, "
             f"{self.imgsz} px, {self.device}, {self.slots} trials at a time "
             f"({self.config.cpus_per_trial} cores and {share} each), {self.schedule.epochs} epochs a trial, "
-            f"rungs {list(self.schedule.rungs)}, budget {self.config.budget}, {self._limits_text()}"
+            f"rungs {list(self.schedule.rungs)}, budget {self.config.budget}, {self._latency_text()}"
         )
 
-    def _limits_text(self) -> str:
+    def _latency_text(self) -> str:
         names = ("latency", "params", "macs")
         limits = {name: getattr(self.config, f"max_{name}") for name in names}
-        return ", ".join(f"{name} at most {limit}" for name, limit in limits.items() if limit)
+        told = [f"{name} at most {limit}" for name, limit in limits.items() if limit]
+        where = [f"latency on {self.config.latency_on}"] if self.config.latency_on else []
+        return ", ".join(told + where)
 
 
 def make_plan(config: SearchConfig) -> Plan:
@@ -166,7 +178,7 @@ def make_plan(config: SearchConfig) -> Plan:
     """
     budget = Budget.parse(config.budget)
     device = resolve_device(config.device)
-    check_runtime(config.runtime or default_runtime(device), device)
+    _check_latency(config, device)
     space = load_space(config.space)
     kind = space.network.kind
     info = check_data(kind, config.data)
@@ -194,6 +206,27 @@ def make_plan(config: SearchConfig) -> Plan:
         schedule=_proxy(config, kind),
         base_schedule=_base(config, kind),
     )
+
+
+def _latency_device(config: SearchConfig, device: torch.device) -> torch.device:
+    """Give the device of this machine that latency is measured on."""
+    return device if config.latency_on in (None, device.type) else resolve_device(config.latency_on)
+
+
+def _check_latency(config: SearchConfig, device: torch.device) -> None:
+    """Check where and in what latency is measured, as far as this machine knows."""
+    if config.address is not None and _names_index(config.device):
+        raise ConfigError(
+            f"--device: expected no number beside --address, where Ray gives out the GPUs, got {config.device}"
+        )
+    if (config.latency_on or "").startswith(NODE):
+        if config.address is None:
+            raise ConfigError(
+                f"--latency-on {config.latency_on}: expected --address of the Ray cluster that the node has joined"
+            )
+        return
+    device = _latency_device(config, device)
+    check_runtime(config.runtime or default_runtime(device), device)
 
 
 def _reserve(config: SearchConfig, device: torch.device) -> tuple[int, int, int]:

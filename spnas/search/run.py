@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from rich.console import Console
@@ -26,6 +26,9 @@ from spnas.search.plan import Plan, make_plan
 from spnas.search.progress import Progress
 from spnas.search.scheduler import RungRule
 from spnas.search.study import SearchStudy
+
+if TYPE_CHECKING:
+    from spnas.search.remote import RemoteBench
 
 logger = logging.getLogger("spnas")
 
@@ -46,6 +49,7 @@ def search(config: SearchConfig, console: Console) -> RunDirectory:
         InputError: Something the user gave cannot be used; nothing was written then.
     """
     plan = make_plan(_absolute(config))
+    _check_cluster(plan)
     run = RunDirectory.create(Path(config.results), config.run_name())
     with run.hold():
         return _search(run, _write_plan(run, plan), console)
@@ -55,8 +59,7 @@ def _write_plan(run: RunDirectory, plan: Plan) -> Plan:
     """Write what the search is made of; give the plan on the data as written, which no working directory changes."""
     write_text_atomic(run.space, plan.space.text)
     write_text_atomic(run.config, write_config(plan.config, plan.resolved()))
-    environment = describe_environment(plan.device)
-    write_text_atomic(run.environment, json.dumps(environment, indent=2) + "\n")
+    _write_json(run.environment, describe_environment(plan.device))
     if plan.config.data is None or not plan.info.source.is_file():
         return plan
     write_text_atomic(run.data, yaml.safe_dump(plan.info.document(), sort_keys=False))
@@ -64,7 +67,9 @@ def _write_plan(run: RunDirectory, plan: Plan) -> Plan:
     return replace(plan, config=plan.config.model_copy(update=data))
 
 
-def resume(path: Path, budget: str | None, console: Console) -> RunDirectory:
+def resume(
+    path: Path, budget: str | None, console: Console, address: str | None = None
+) -> RunDirectory:
     """Go on with a run: completed trials are kept, those under way are run again once.
 
     Space, data, device, image size and what latency is measured with are those the run began with.
@@ -73,9 +78,10 @@ def resume(path: Path, budget: str | None, console: Console) -> RunDirectory:
         path: The run directory.
         budget: A new budget that earlier spending counts towards; None for the run's own.
         console: Where progress is shown.
+        address: Where the Ray cluster is by now; None for the run's own.
 
     Raises:
-        InputError: It is no run directory, or its data set or device is gone.
+        InputError: It is no run directory, or its data set, device or cluster is gone.
     """
     run = RunDirectory.open(path)
     config, resolved = read_config(run.config)
@@ -87,8 +93,12 @@ def resume(path: Path, budget: str | None, console: Console) -> RunDirectory:
         changes["weights"] = str(run.base_weights.resolve())
     if budget is not None:
         changes["budget"] = budget
+    if address is not None:
+        changes["address"] = address
+    plan = make_plan(config.model_copy(update=changes))
+    _check_cluster(plan)
     with run.hold():
-        return _search(run, make_plan(config.model_copy(update=changes)), console)
+        return _search(run, plan, console)
 
 
 def _absolute(config: SearchConfig) -> SearchConfig:
@@ -124,10 +134,12 @@ def _run_phases(
 ) -> Coordinator:
     """Train the base where that is not done yet, then run trials."""
     # Ray is imported when a search really starts, after everything the user gave has been checked.
-    from spnas.search.runner import ray_cluster, run_trials
+    from spnas.search.cluster import ray_cluster
+    from spnas.search.runner import run_trials
 
-    with ray_cluster(plan.cpus, plan.gpus, plan.visible_gpu):
-        base = study.get("base") or prepare_base(run, plan, study, ledger)
+    with ray_cluster(plan):
+        bench = _open_bench(run, plan)
+        base = study.get("base") or prepare_base(run, plan, study, ledger, bench)
         study.limits = plan.limits(base)
         lost = study.recover()
         if lost:
@@ -147,10 +159,37 @@ def _run_phases(
             run.base_weights, base_latency_ms=base["latency_ms"], limits=study.limits
         )
         with Progress(coordinator, console) as progress:
-            run_trials(
-                coordinator, settings, plan.resources, plan.config.trial_timeout_s, progress.tick
-            )
+            run_trials(coordinator, settings, plan, progress.tick, bench)
     return coordinator
+
+
+def _open_bench(run: RunDirectory, plan: Plan) -> RemoteBench | None:
+    """Make the other node ready that latency is measured on, where there is one, and note what machine it is."""
+    if plan.latency_node is None:
+        return None
+    from spnas.search.remote import RemoteBench
+
+    bench = RemoteBench(plan.latency_node, plan.runtime)
+    described = bench.describe()
+    environment = json.loads(run.environment.read_text(encoding="utf-8"))
+    _write_json(run.environment, {**environment, "latency": described})
+    logger.info(
+        "latency is measured on node:%s: %s, %s, %s",
+        *(plan.latency_node, described["host"], described["cpu"], described["device"]),
+    )
+    return bench
+
+
+def _check_cluster(plan: Plan) -> None:
+    """Check the cluster at `--address`, where one is given."""
+    if plan.config.address is not None:
+        from spnas.search.cluster import check_cluster
+
+        check_cluster(plan)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    write_text_atomic(path, json.dumps(content, indent=2) + "\n")
 
 
 @contextmanager

@@ -16,8 +16,9 @@ import torch
 from ray import tune
 
 from spnas.architecture import Architecture
+from spnas.errors import DeviceLostError
 from spnas.plugins import load_plugins
-from spnas.search.objective import Evaluation, Evaluator, TrialSettings, train_base
+from spnas.search.objective import AnyBench, Evaluation, Evaluator, TrialSettings, train_base
 from spnas.training import Schedule
 
 # After each epoch its number and mean loss; None now and then between; at last the facts of `train_base`.
@@ -27,7 +28,12 @@ _SIGN_OF_LIFE_S = 2.0
 _evaluators: dict[TrialSettings, Evaluator] = {}
 
 
-def evaluate_trial(config: dict[str, Any], settings: TrialSettings, timeout_s: float) -> None:
+def evaluate_trial(
+    config: dict[str, Any],
+    settings: TrialSettings,
+    timeout_s: float,
+    bench: AnyBench | None = None,
+) -> None:
     """Run one trial and report it to Ray Tune.
 
     What goes wrong is reported too, so that the worker lives on: a new one takes ten seconds to import everything.
@@ -36,19 +42,23 @@ def evaluate_trial(config: dict[str, Any], settings: TrialSettings, timeout_s: f
         config: The trial's number and its architecture's text.
         settings: What every trial of the run shares.
         timeout_s: Seconds after which the process ends itself, should the trial hang.
+        bench: What latency is measured on; None for a device of this process.
     """
     faulthandler.dump_traceback_later(timeout_s, exit=True)
     started = time.perf_counter()
+    final: dict[str, Any]
     try:
         load_plugins()
         evaluator = _evaluators.get(settings)
         if evaluator is None:
-            evaluator = _evaluators.setdefault(settings, Evaluator(settings))
+            evaluator = _evaluators.setdefault(settings, Evaluator(settings, bench))
             started = time.perf_counter()  # only a worker's first trial waits for this
         result = evaluator.evaluate(Architecture.from_text(config["architecture"]), _report_rung)
         final = {"evaluation": json.dumps(asdict(result)), "error": ""}
     except torch.AcceleratorError:
         raise  # the process can use its GPU no more: Ray starts a new one
+    except DeviceLostError as error:
+        final = {"evaluation": "", "error": str(error), "lost": True}
     except Exception as error:
         logging.getLogger("spnas").exception("trial %s failed", config["trial"])
         final = {"evaluation": "", "error": " ".join(f"{type(error).__name__}: {error}".split())}
@@ -64,7 +74,10 @@ def _report_rung(evaluation: Evaluation) -> bool:
 
 
 def stream_base(
-    settings: TrialSettings, schedule: Schedule, weights: str | None
+    settings: TrialSettings,
+    schedule: Schedule,
+    weights: str | None,
+    bench: AnyBench | None = None,
 ) -> Iterator[BaseEvent]:
     """Prepare the base network as `train_base` does, telling of each epoch, so that the driver can follow and stop it.
 
@@ -74,10 +87,13 @@ def stream_base(
     """
     events: queue.SimpleQueue[BaseEvent | BaseException] = queue.SimpleQueue()
 
+    def on_epoch(epochs: int, loss: float) -> None:
+        events.put((epochs, loss))
+
     def work() -> None:
         try:
             load_plugins()
-            events.put(train_base(settings, schedule, weights, lambda *done: events.put(done)))
+            events.put(train_base(settings, schedule, weights, on_epoch, bench))
         except BaseException as error:
             events.put(error)
 

@@ -79,8 +79,16 @@ def test_names_a_run_after_its_space() -> None:
 
 @pytest.mark.parametrize(
     ("option", "value"),
-    [("gpus_per_trial", 1.5), ("seed", 2**32), ("trial_timeout_s", float("inf")), ("imgsz", 0)],
+    [
+        *[
+            ("gpus_per_trial", 1.5),
+            ("seed", 2**32),
+            ("trial_timeout_s", float("inf")),
+            ("imgsz", 0),
+        ],
+        *[("latency_on", "gpu"), ("latency_on", "node:")],
+    ],
 )
-def test_refuses_what_would_fail_later(option: str, value: float) -> None:
+def test_refuses_what_would_fail_later(option: str, value: object) -> None:
     with pytest.raises(ConfigError, match=f"--{option.replace('_', '-')}: "):
         make_config({"space": "yolov8n", "budget": "1m", option: value})

@@ -311,11 +311,12 @@ def test_a_lost_trial_is_run_again_once_and_then_failed(make_coordinator: Make) 
     run_one(coordinator)
     first = coordinator.start("b")
     assert first is not None
-    coordinator.lose("b")
+    coordinator.lose("b", "node:jetson is gone")
     assert len(coordinator.records) == 1
     again = coordinator.start("c")
     assert again == first
-    coordinator.lose("c")
+    coordinator.lose("c", "node:jetson is gone")
+    assert coordinator.records[-1].error == "twice: node:jetson is gone"
     assert [(r.trial, r.state) for r in coordinator.records] == [
         (0, "complete"),
         (first.trial, "failed"),

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from spnas.errors import ConfigError
+from spnas.errors import ConfigError, DeviceError
+from spnas.search import plan as plan_module
 from spnas.search.config import SearchConfig
 from spnas.search.plan import Plan, make_plan
 
@@ -67,3 +68,46 @@ def test_the_batch_is_that_of_the_base_too() -> None:
     plan = plan_of(batch=4, base_epochs=3)
     assert (plan.schedule.batch_size, plan.base_schedule.batch_size) == (4, 4)
     assert plan.base_schedule.epochs == 3
+
+
+@pytest.mark.parametrize(
+    ("options", "device", "runtime"),
+    [
+        ({}, None, "torch"),
+        ({"latency_on": "cuda"}, "cuda", "torch"),
+        ({"latency_on": "cpu"}, "cpu", "onnxruntime"),
+        ({"latency_on": "cpu", "runtime": "torch"}, "cpu", "torch"),
+        ({"latency_on": "node:jetson"}, None, None),
+        ({"latency_on": "node:jetson", "runtime": "torch"}, None, "torch"),
+    ],
+)
+def test_latency_is_measured_where_it_is_asked_for(
+    options: dict[str, str], device: str | None, runtime: str | None
+) -> None:
+    """A training on CUDA; a node's own default runtime is known to the node alone."""
+    plan = on_cuda(plan_of(), "cuda", 0)
+    plan = dataclasses.replace(plan, config=plan.config.model_copy(update=options))
+    settings = plan.settings(Path("base.pt"))
+    assert (settings.device, settings.latency_device) == ("cuda:0", device)
+    assert settings.runtime == runtime
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({"latency_on": "node:jetson"}, r"--latency-on node:jetson: expected --address"),
+        ({"address": "auto", "device": "cuda:1"}, r"--device: .* beside --address.* got cuda:1"),
+    ],
+)
+def test_what_needs_a_cluster_or_does_not_go_with_one(
+    options: dict[str, str], expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(plan_module, "resolve_device", torch.device)
+    with pytest.raises(ConfigError, match=expected):
+        plan_of(**options)
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="this machine has a CUDA device")
+def test_a_device_for_latency_that_is_not_there_is_told() -> None:
+    with pytest.raises(DeviceError, match="device 'cuda' is not available"):
+        plan_of(latency_on="cuda")

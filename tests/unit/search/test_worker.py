@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pytest
@@ -13,11 +14,13 @@ import torch
 from PIL import Image
 
 from spnas.architecture import Architecture
-from spnas.errors import TrainingError
+from spnas.errors import DeviceError, DeviceLostError, TrainingError
 from spnas.networks import get_network
 from spnas.search import worker
+from spnas.search.coordinator import Coordinator
 from spnas.search.limits import Limits
 from spnas.search.objective import Evaluation, Evaluator, TrialSettings, save_weights, train_base
+from spnas.search.runner import CoordinatedSearcher
 from spnas.training import Schedule
 
 GHOST = Architecture({"layer3.0.conv2": "ghost:0.5"})
@@ -79,6 +82,44 @@ def test_a_diverging_trial_is_told_and_the_worker_lives_on(
     assert reports[0]["error"].startswith("TrainingError: the loss is")
     worker.evaluate_trial({"trial": 2, "architecture": ""}, settings, timeout_s=300)
     assert reports[-1]["error"] == ""
+
+
+class Gone:
+    """A bench whose node is gone."""
+
+    def measure(self, *_: Any) -> NoReturn:
+        raise DeviceLostError("node:jetson is gone")
+
+
+def test_a_trial_whose_node_is_lost_is_run_again_once(
+    settings: TrialSettings,
+    reports: list[dict[str, Any]],
+    make_coordinator: Callable[..., Coordinator],
+) -> None:
+    lost = dataclasses.replace(settings, seed=7)  # another evaluator than the other tests'
+    worker.evaluate_trial({"trial": 1, "architecture": GHOST.text}, lost, 300, Gone())
+    (told,) = reports
+    assert (told["lost"], told["error"]) == (True, "node:jetson is gone")
+    coordinator = make_coordinator()
+    searcher = CoordinatedSearcher(coordinator)
+    first = searcher.suggest("a")
+    searcher.on_trial_complete("a", told)
+    assert coordinator.records == []
+    assert searcher.suggest("b") == first
+    searcher.on_trial_complete("b", told)
+    assert [(r.state, r.error) for r in coordinator.records] == [
+        ("failed", "twice: node:jetson is gone")
+    ]
+
+
+def test_latency_may_be_measured_on_another_device_of_the_worker(settings: TrialSettings) -> None:
+    """As on a CPU beside a training on CUDA; the meta device stands for one that has no data and no clock."""
+    elsewhere = dataclasses.replace(settings, latency_device="meta")
+    evaluator = Evaluator(elsewhere)
+    with pytest.raises(DeviceError, match="device 'meta' is not available"):
+        evaluator.measure(evaluator.base, Evaluation())
+    here = Evaluator(dataclasses.replace(elsewhere, latency_device="cpu", runtime="torch"))
+    assert here.measure(here.base, Evaluation()).latency_ms > 0
 
 
 def test_equal_trials_score_equally(settings: TrialSettings) -> None:

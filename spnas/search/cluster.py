@@ -1,0 +1,142 @@
+"""Starts a private Ray for a search, or joins a cluster that is there already."""
+
+from __future__ import annotations
+
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from spnas.errors import ConfigError
+from spnas.search.plan import Plan
+
+# Ray and Ultralytics read these when they are imported, here and in the workers: no telemetry, no result files of
+# their own, no bars, no word about workers that were ended on purpose; the user's working directory, which relative
+# paths start from; time for a stopped trial to wind up before its worker takes the next one; no lower priority, which
+# would slow trainings beside any other load; threads that wait without spinning, 5 times faster on 2 busy cores.
+_ENVIRONMENT = {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_DEDUP_LOGS": "0",
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "RAY_worker_niceness": "0",
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_PRINT_ALL_TRIAL_ERRORS": "0",
+    "TUNE_FUNCTION_THREAD_TIMEOUT_S": "60",
+    "TUNE_MAX_PENDING_TRIALS_PG": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "3600",
+    "YOLO_OFFLINE": "true",
+    "YOLO_AUTOINSTALL": "false",
+    "YOLO_VERBOSE": "false",
+}
+for _name, _value in _ENVIRONMENT.items():
+    os.environ.setdefault(_name, _value)
+
+import ray  # noqa: E402
+
+_ANSWER_S = 10.0
+
+
+@contextmanager
+def ray_cluster(plan: Plan) -> Iterator[None]:
+    """Have Ray for the time of a search: a private one on 127.0.0.1, or the cluster at the plan's address.
+
+    Raises:
+        ConfigError: No cluster answers at the address, or this machine is not one of its nodes.
+    """
+    for name in ("ray", "ray.tune", "ray.train", "ray.air"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    if plan.config.address is None:
+        _start(plan)
+    else:
+        _join(plan.config.address)
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _start(plan: Plan) -> None:
+    if plan.visible_gpu is not None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = plan.visible_gpu
+    ray.init(
+        address="local",
+        num_cpus=plan.cpus,
+        num_gpus=plan.gpus,
+        include_dashboard=False,
+        log_to_driver=False,
+        logging_level=logging.ERROR,
+        configure_logging=False,
+        _node_ip_address="127.0.0.1",
+    )
+
+
+def _join(address: str) -> None:
+    _check_answers(address)
+    try:
+        ray.init(
+            address=address,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=False,
+            # Its nodes were started by somebody else, without our variables.
+            runtime_env={"env_vars": {name: os.environ[name] for name in _ENVIRONMENT}},
+        )
+    except (OSError, RuntimeError, ValueError) as error:
+        told = str(error).strip().partition("\n")[0]
+        raise ConfigError(
+            f"--address {address}: {told} (where the cluster asks for a token: with RAY_AUTH_MODE=token and the same "
+            "~/.ray/auth_token here?)"
+        ) from None
+
+
+def _check_answers(address: str) -> None:
+    """Refuse an address where nobody listens; Ray itself would try for five minutes."""
+    if address == "auto":
+        return
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=_ANSWER_S).close()
+    except (OSError, ValueError, OverflowError) as error:
+        raise ConfigError(
+            f"--address {address}: expected HOST:PORT of a running Ray cluster: {error}"
+        ) from None
+
+
+def check_cluster(plan: Plan) -> None:
+    """Check, before anything is written, that the cluster at the plan's address has what the search needs.
+
+    Raises:
+        ConfigError: It does not.
+    """
+    with ray_cluster(plan):
+        offered = _this_node()["Resources"]
+        for kind, resource, reserved in (("cpus", "CPU", plan.cpus), ("gpus", "GPU", plan.gpus)):
+            there = int(offered.get(resource, 0))
+            if there < reserved:
+                raise ConfigError(
+                    f"{kind}: expected at most the {there} that this machine offers to the cluster, got {reserved}"
+                )
+        wanted = plan.latency_node
+        if wanted is not None and not ray.cluster_resources().get(wanted):
+            raise ConfigError(
+                f"--latency-on node:{wanted}: no node of the cluster offers the resource {wanted!r}, expected one that "
+                f"joined by: ray start --address=HOST:PORT --num-cpus=0 --resources='{{\"{wanted}\": 1}}'"
+            )
+
+
+def this_machine(plan: Plan) -> dict[str, float]:
+    """Give the Ray resource that keeps trainings on this machine, where data and run directory are, as its plan."""
+    if plan.config.address is None:
+        return {}
+    return {f"node:{_this_node()['NodeManagerAddress']}": 0.001}
+
+
+def _this_node() -> dict[str, Any]:
+    here = ray.get_runtime_context().get_node_id()
+    found: dict[str, Any] = next(node for node in ray.nodes() if node["NodeID"] == here)
+    return found
