@@ -14,6 +14,7 @@ from spnas.errors import InputError, SpnasError
 if TYPE_CHECKING:
     from spnas.networks import deploy_model, load_model, load_pareto
     from spnas.operators import Host, Operator, register_operator
+    from spnas.search.sampler import LatencyAwareSampler
     from spnas.spaces import SearchSpace, load_space
     from spnas.ultralytics import YOLO
 
@@ -21,6 +22,7 @@ __version__ = "0.1.0"
 
 _LAZY = {
     "Host": "spnas.operators",
+    "LatencyAwareSampler": "spnas.search.sampler",
     "Operator": "spnas.operators",
     "SearchSpace": "spnas.spaces",
     "YOLO": "spnas.ultralytics",
@@ -38,6 +40,7 @@ __all__ = [
     "ConvSite",
     "Host",
     "InputError",
+    "LatencyAwareSampler",
     "Operator",
     "SearchSpace",
     "SpnasError",

@@ -15,6 +15,7 @@ from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState
 from problems import Params, Problem
 
+from spnas import LatencyAwareSampler
 from spnas.runs.pareto import pareto_indices
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -49,6 +50,13 @@ class OptunaContender:
             self.study.tell(key, [accuracy, latency])
         else:
             self.study.tell(key, state=TrialState.FAIL)
+
+
+class LatencyAware(OptunaContender):
+    """This project's sampler: it knows latency, and the prior where the problem has one; not the reference point."""
+
+    def __init__(self, problem: Problem, seed: int) -> None:
+        super().__init__(problem, LatencyAwareSampler(problem.latency, problem.prior, seed))
 
 
 class TpeAndOffspring(OptunaContender):
@@ -215,6 +223,7 @@ CONTENDERS: dict[str, Callable[[Problem, int], Contender]] = {
     "nsga2": _optuna(lambda seed: optuna.samplers.NSGAIISampler(population_size=20, seed=seed)),
     "tpe": _optuna(tpe),
     "tpe+offspring": TpeAndOffspring,
+    "spnas": LatencyAware,
 }
 """Contenders by name; functions of problem and seed."""
 
