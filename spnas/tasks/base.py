@@ -104,7 +104,7 @@ class Task(Protocol):
         """Run the model in training mode on a batch; give the scalar loss, a mean over the batch's images."""
 
     def calibration_images(self, images: int) -> Iterator[Tensor]:
-        """Iterate over `(N, 3, H, W)` training images without augmentation, the same ones each time."""
+        """Iterate over `(N, 3, H, W)` training images, augmented as in training, the same ones each time."""
 
     def evaluate(self, model: nn.Module) -> Score:
         """Score the model in eval mode on the validation images."""

@@ -13,14 +13,15 @@ from torchvision.transforms import v2
 
 from spnas.errors import DataError
 from spnas.tasks.base import CLASSIFICATION_COLUMNS, Score
-from spnas.tasks.batches import split_batches
+from spnas.tasks.batches import sample, split_batches
 from spnas.tasks.classification_data import locate_classification
 
 # Of ImageNet, as torchvision's pretrained weights expect them.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
-BATCH = 128  # of validation and calibration
+BATCH = 128  # of validation
+CALIBRATION_BATCH = 32
 SHIFT, SCALE, DEGREES = 0.1, 0.1, 10.0  # share of the image, share, degrees: each drawn from -x..x
 
 Batch = tuple[Tensor, Tensor]  # images (N, 3, H, W), labels (N,)
@@ -97,11 +98,11 @@ class ClassificationTask:
         return F.cross_entropy(model(images), labels)
 
     def calibration_images(self, images: int) -> Iterator[Tensor]:
-        """Iterate over normalized training images `(N, 3, imgsz, imgsz)`, spread evenly over all classes."""
-        count = min(images, self.train_images)
-        chosen = torch.linspace(0, self.train_images - 1, count, dtype=torch.float64).round().long()
-        for part in split_batches(chosen, BATCH):
-            yield self._normalize(self._train[0][part])
+        """Iterate over augmented, normalized training images `(N, 3, imgsz, imgsz)`."""
+        generator = torch.Generator().manual_seed(0)
+        order = sample(self.train_images, images, generator)
+        for chosen in split_batches(order, CALIBRATION_BATCH):
+            yield _augment(self._normalize(self._train[0][chosen]), generator)
 
     @torch.no_grad()
     def evaluate(self, model: nn.Module) -> Score:

@@ -14,8 +14,12 @@ def reestimate_batchnorm(model: nn.Module, images: Iterable[Tensor]) -> None:
     Running averages follow slowly (YOLOv8's momentum is .03), so after a few hundred steps they still describe the
     network as it was at the start. The model's mode and the momenta are kept.
 
+    Give the images as training sees them, augmented and in batches as small: statistics of plain images are others than
+    those that the weights were fitted to. Five YOLOv8n trained on blood cells, each scored both ways, had mAP50-95 .39
+    to .42 with augmented images, and .22, .37, .37, .39 and .39 with plain ones.
+
     Args:
         model: Changed in place.
-        images: Batches `(N, 3, H, W)` on the model's device, without augmentation.
+        images: Batches `(N, 3, H, W)` on the model's device.
     """
     update_bn(images, model)
