@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -106,13 +107,16 @@ class ClassificationTask:
 
     @torch.no_grad()
     def evaluate(self, model: nn.Module) -> Score:
-        """Give the share of validation images whose highest logit is their class."""
+        """Give the share of validation images whose highest logit is their class, and its binomial spread."""
         model.eval()
         right = 0
         for images, labels in zip(*(torch.split(part, BATCH) for part in self._val), strict=True):
             predicted = model(self._normalize(images)).argmax(1).cpu()
             right += int((predicted == labels).sum())
-        return Score(self.metric, {self.metric: right / len(self._val[1])})
+        images = len(self._val[1])
+        share = right / images
+        spread = math.sqrt(share * (1 - share) / images)
+        return Score(self.metric, {self.metric: share}, {self.metric: spread})
 
     def example(self, batch_size: int = 1) -> Tensor:
         """Give normalized validation images `(batch_size, 3, imgsz, imgsz)`, on the CPU."""

@@ -102,9 +102,10 @@ class DetectionTask:
             yield self._augmented(chosen, generator)[0]
 
     def evaluate(self, model: nn.Module) -> Score:
-        """Give `map50_95` and `map50` on the validation images, exactly as `YOLO.val` does."""
-        figures = self._val.score(model)
-        return Score(self.metric, dict(zip(self.columns, figures, strict=True)))
+        """Give `map50_95` and `map50` on the validation images, as `YOLO.val` does, and a bootstrap's spread."""
+        figures, spreads = self._val.score(model)
+        named = (dict(zip(self.columns, part, strict=True)) for part in (figures, spreads))
+        return Score(self.metric, *named)
 
     def example(self, batch_size: int = 1) -> Tensor:
         """Give validation images `(batch_size, 3, imgsz, imgsz)` in 0..1, on the CPU, padded to squares."""

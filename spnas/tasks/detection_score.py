@@ -12,9 +12,12 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader
 
+from spnas.tasks.bootstrap import draw_images, match, mean_average_precision
 from spnas.tasks.detection_images import GREY, memory_for, open_dataset, quiet
 
 from ultralytics.models.yolo.detect import DetectionValidator  # isort: skip - after the settings that hold it offline
+
+Figures = tuple[float, float]  # mAP50-95, mAP50
 
 BATCH = 16  # YOLO.val's default: with rect=True the batch decides the padded shapes, hence the mAP
 
@@ -45,12 +48,13 @@ class Validation:
         home = memory_for(int(3 * shapes.prod(1).sum()), device)
         if home is not None:
             self._batches = [{**batch, "img": batch["img"].to(home)} for batch in self._batches]
+        self._resamples = draw_images(len(self._dataset))
         self._validator = _make_validator(imgsz, names)
         self._validator.dataloader = DataLoader(self._dataset)  # only asked for its data set
 
     @torch.no_grad()
-    def score(self, model: nn.Module) -> tuple[float, float]:
-        """Give mAP50-95 and mAP50 of a model in eval mode."""
+    def score(self, model: nn.Module) -> tuple[Figures, Figures]:
+        """Give mAP50-95 and mAP50 of a model in eval mode, and their standard deviations over resampled images."""
         validator = self._validator
         with quiet():
             validator.init_metrics(model.eval())
@@ -59,8 +63,10 @@ class Validation:
                 found = validator.postprocess(model(images))
                 on_cpu = [{key: value.cpu() for key, value in image.items()} for image in found]
                 validator.update_metrics(on_cpu, batch)
+            resampled = mean_average_precision(match(validator.metrics.stats), self._resamples)
             stats = validator.get_stats()
-        return float(stats["metrics/mAP50-95(B)"]), float(stats["metrics/mAP50(B)"])
+        figures = float(stats["metrics/mAP50-95(B)"]), float(stats["metrics/mAP50(B)"])
+        return figures, (float(resampled.mean(1).std()), float(resampled[:, 0].std()))
 
     def squares(self, count: int) -> Tensor:
         """Give images `(count, 3, imgsz, imgsz)` in 0..1, on the CPU, padded at the right and bottom."""

@@ -169,6 +169,18 @@ def test_scores_repeat_and_need_no_training_mode(case: Case) -> None:
     assert not model.training
 
 
+def test_a_score_comes_with_its_spread(case: Case) -> None:
+    """As large as a score could vary with so few images, and written under the columns of trials.csv."""
+    task = case.task
+    model = case.model()
+    _learn(task, model, steps=12)
+    score = score_model(model, task, 24)
+    assert set(score.std) == set(score.values)
+    assert all(0 <= spread < 0.3 for spread in score.std.values())
+    assert score.value == 0 or score.std[task.metric] > 1e-4
+    assert score.columns[f"{task.metric}_std"] == score.std[task.metric]
+
+
 @pytest.mark.parametrize("case", ["cells"], indirect=True)
 def test_map_equals_ultralytics(
     case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
