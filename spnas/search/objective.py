@@ -71,6 +71,7 @@ class Evaluation:
         latency_ms: The deployed form's latency, on the run's scale.
         latency_std_ms: Its spread.
         latency_ratio: The latency over the base's, measured interleaved.
+        latency_warning: What disturbed that measurement, also when it was repeated; None where nothing did.
         params: Parameters of the training form.
         macs: Multiply-accumulates of the training form, counted by thop.
         train_s: Wall seconds of training and validation.
@@ -82,6 +83,7 @@ class Evaluation:
     latency_ms: float | None = None
     latency_std_ms: float | None = None
     latency_ratio: float | None = None
+    latency_warning: str | None = None
     params: int | None = None
     macs: int | None = None
     train_s: float | None = None
@@ -138,6 +140,7 @@ class Evaluator:
             latency_ms=ratio * scale,
             latency_std_ms=result.ratio_std * scale,
             latency_ratio=ratio,
+            latency_warning=result.warning,
             params=counts.params,
             macs=counts.macs,
         )
@@ -200,8 +203,8 @@ def train_base(
         progress: Called with the epochs done and the mean loss of the last one, after each.
 
     Returns:
-        `scores` (None with the user's weights), `train_s`, and of the base's deployed form `latency_ms` and
-        `latency_std_ms`.
+        `scores` (None with the user's weights), `train_s`, and of the base's deployed form `latency_ms`,
+        `latency_std_ms` and `latency_warning`.
     """
     torch.set_num_threads(settings.threads)
     torch.manual_seed(settings.seed)
@@ -229,6 +232,7 @@ def train_base(
     return facts | {
         "latency_ms": measured.base_latency_ms,
         "latency_std_ms": measured.base_latency_std_ms,
+        "latency_warning": measured.warning,
     }
 
 

@@ -14,8 +14,9 @@ from PIL import Image
 
 from spnas.architecture import Architecture
 from spnas.errors import TrainingError
+from spnas.latency import Measurement, measure
 from spnas.networks import get_network
-from spnas.search import worker
+from spnas.search import objective, worker
 from spnas.search.objective import Evaluation, Evaluator, TrialSettings, save_weights, train_base
 from spnas.training import Schedule
 
@@ -102,6 +103,17 @@ def test_a_slow_candidate_is_not_trained(settings: TrialSettings) -> None:
     assert (result.epochs, result.scores) == (0, {})
     assert result.latency_ratio > 0.01
     assert result.params > 0
+
+
+def test_what_disturbed_a_measurement_is_told_with_the_trial(
+    settings: TrialSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def disturbed(*args: Any, **options: Any) -> Measurement:
+        return dataclasses.replace(measure(*args, **options), warning="another process")
+
+    monkeypatch.setattr(objective, "measure", disturbed)
+    evaluator = Evaluator(dataclasses.replace(settings, max_latency_ratio=0.01))
+    assert evaluator.evaluate(GHOST, lambda _: True).latency_warning == "another process"
 
 
 def test_the_base_has_the_ratio_one(settings: TrialSettings) -> None:
