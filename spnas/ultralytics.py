@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from spnas.architecture import Architecture, ConvSite
+from spnas.architecture import Architecture, Choice, ConvSite
 from spnas.errors import ArchitectureError, ModelFileError
 from spnas.networks.deploy import deploy_operators
 from spnas.networks.document import ModelDocument, parse_document
@@ -156,7 +156,9 @@ def _install() -> None:
     stock_train.DetectionModel = SpnasDetectionModel
     stock_detect.DetectionTrainer = SpnasDetectionTrainer
     # For ULTRALYTICS_SAFE_LOAD=1, which reads checkpoints with an allow-list of classes.
-    torch.serialization.add_safe_globals([SpnasDetectionModel, ConvSite, Host, *_operator_parts()])
+    torch.serialization.add_safe_globals(
+        [SpnasDetectionModel, Choice, ConvSite, Host, *_operator_parts()]
+    )
 
 
 def _operator_parts() -> set[type[nn.Module]]:
