@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import shutil
@@ -10,6 +11,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -167,6 +169,20 @@ def test_scores_repeat_and_need_no_training_mode(case: Case) -> None:
     assert all(0 <= value <= 1 for value in first.values.values())
     assert case.task.evaluate(model) == first
     assert not model.training
+
+
+@pytest.mark.parametrize("case", ["cells"], indirect=True)
+def test_a_slow_machine_scores_the_same(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ultralytics' suppression of overlapping boxes gives up on the rest of a batch after some seconds."""
+    torch.manual_seed(0)
+    model = case.model()
+    _learn(case.task, model, steps=16)
+    expected = score_model(model, case.task, 24)
+    assert expected.values["map50"] > 0.01
+    clock = itertools.count(step=60)
+    slow = SimpleNamespace(time=lambda: next(clock))
+    monkeypatch.setattr("ultralytics.utils.nms.time", slow)
+    assert case.task.evaluate(model) == expected
 
 
 @pytest.mark.parametrize("case", ["cells"], indirect=True)
