@@ -99,7 +99,9 @@ class Yolo(Network):
         """
         config = self.plain_config(document)
         config["nc"] = num_classes or config["nc"]
-        model = cast(nn.Module, ultralytics_tasks().DetectionModel(config, verbose=False))
+        tasks = ultralytics_tasks()
+        with _activation(tasks.Conv, nn.SiLU()):
+            model = cast(nn.Module, tasks.DetectionModel(config, verbose=False))
         cast("dict[str, Any]", model.yaml).update(
             schema_version=SCHEMA_VERSION, spnas={"base": self.name, "sites": {}}
         )
@@ -185,6 +187,19 @@ def ultralytics_tasks() -> Any:
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
     return tasks
+
+
+@contextlib.contextmanager
+def _activation(conv: Any, activation: nn.Module) -> Iterator[None]:
+    """Build with this activation whatever the process did before.
+
+    Ultralytics keeps it in the class; a model yaml with another one that fails to build leaves that one behind.
+    """
+    before, conv.default_act = conv.default_act, activation
+    try:
+        yield
+    finally:
+        conv.default_act = before
 
 
 def _packaged_yaml(family: YoloFamily) -> dict[str, Any]:

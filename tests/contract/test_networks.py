@@ -12,6 +12,7 @@ import pytest
 import torch
 import torchvision
 from torch import Tensor, nn
+from ultralytics.nn.modules import Conv
 from ultralytics.nn.tasks import DetectionModel
 
 from spnas.architecture import Architecture, Choice
@@ -114,6 +115,16 @@ def test_sites_and_parameters(name: str) -> None:
         weight = getattr(module, "conv", module).weight
         shape = (site.out_channels, site.in_channels, site.kernel_size, site.kernel_size)
         assert tuple(weight.shape) == shape
+
+
+@pytest.mark.parametrize("name", ["yolov8n", "yolo11n"])
+def test_activation_is_silu_whatever_ultralytics_was_left_with(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = [type(module) for module in get_network(name).build(7).modules()]
+    monkeypatch.setattr(Conv, "default_act", nn.ReLU())
+    assert [type(module) for module in get_network(name).build(7).modules()] == expected
+    assert isinstance(Conv.default_act, nn.ReLU)
 
 
 @pytest.mark.parametrize("name", REFERENCES)

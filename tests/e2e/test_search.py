@@ -107,7 +107,7 @@ def check_run_directory(run: Path, metric: str, trials: int, sites: int) -> pd.D
     assert base["origin"] == "base"
     infeasible = (table["state"] == "infeasible") & (table["trial"] > 0)
     assert table.loc[infeasible, metric].isna().all()
-    assert table.loc[infeasible, "error"].str.contains(", allowed ").all()
+    assert table.loc[infeasible, "error"].astype(str).str.contains(", allowed ").all()
     columns = list(table.columns)
     assert len(columns[columns.index("error") + 1 :]) == sites
     assert (table.loc[table["trial"] > 0, columns[-sites:]] != "regular").any(axis=1).all()
@@ -251,7 +251,7 @@ def test_a_budget_too_small_for_the_base_is_told(shared_data: Path, tmp_path: Pa
     )
     assert len(done.stderr.splitlines()) == 1
     # On a slow machine the budget ends before the first epoch does.
-    assert "base network: 4 epochs" in done.stdout
+    assert "base network resnet20-cifar: 4 epochs" in done.stdout
     run = RunDirectory.open(tmp_path / "results" / "poor")
     plan = make_plan(read_config(run.config)[0])
     study = SearchStudy(run.study, plan.space, "top1", seed=0)

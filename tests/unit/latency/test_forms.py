@@ -16,7 +16,7 @@ import spnas
 from spnas.architecture import Architecture, Choice, ConvSite
 from spnas.errors import SpnasError
 from spnas.latency import LayerTimer, choose_forms
-from spnas.latency.runtimes import Sample, Sampler, register_runtime
+from spnas.latency.runtimes import Sample, Sampler, base
 from spnas.networks import apply_architecture, get_network
 from spnas.operators import Host, Operator, build_operator
 from spnas.operators.spconv_forms import Dense, SPConvDeployed, Split, Strided
@@ -52,14 +52,15 @@ class GivenSession:
         return Sampler(sample)
 
 
-@register_runtime("given", devices=("cpu",))
 @contextmanager
 def given_runtime(device: torch.device, threads: int) -> Iterator[GivenSession]:
     yield GivenSession()
 
 
 @pytest.fixture(autouse=True)
-def nothing_loaded() -> None:
+def nothing_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(base, "_RUNTIMES", dict(base._RUNTIMES))  # the other tests do not know it
+    base.register_runtime("given", devices=("cpu",))(given_runtime)
     SECONDS.clear()
     LOADED.clear()
 
