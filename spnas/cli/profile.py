@@ -232,6 +232,9 @@ def _figures(counts: list[Counts], measured: Measurement) -> dict[str, Any]:
         "base_macs": counts[1].macs,
         "latency_ratio": found.pop("ratio"),
         "latency_ratio_std": found.pop("ratio_std"),
+        "latency_ratio_low": found.pop("ratio_low"),
+        "latency_ratio_high": found.pop("ratio_high"),
+        "latency_warning": found.pop("warning"),
         **found,
     }
 
@@ -277,10 +280,13 @@ def _print(facts: dict[str, Any]) -> None:
         f"\n{facts['device']}, {threads}, batch {facts['batch']}, {facts['imgsz']} px, "
         f"{facts['dtype']}, runtime {facts['runtime']}\n"
         f"ratio on clock {facts['clock']}, {facts['rounds']} rounds; ± is 1.4826 x MAD over the rounds\n"
+        f"95% interval of the ratio: {facts['latency_ratio_low']:.3f} to {facts['latency_ratio_high']:.3f}\n"
         f"{_form_counts(facts['forms'])}"
         f"deployed form equals the training form: max relative error {facts['max_relative_error']:.1e}\n"
         f"output in {facts['runtime']} against torch in float32: max relative error {facts['max_error']:.1e}"
     )
+    if facts["latency_warning"]:
+        console.print(f"warning: {facts['latency_warning']}")
 
 
 def _form_counts(forms: Mapping[str, str]) -> str:

@@ -4,60 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import math
-import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from spnas.errors import ConfigError
-from spnas.latency.runtimes import (
-    Sample,
-    Sampler,
-    Session,
-    check_runtime,
-    default_runtime,
-    get_runtime,
-)
+from spnas.latency.estimate import Estimate, drift
+from spnas.latency.runtimes import Session, check_runtime, default_runtime, get_runtime
+from spnas.latency.runtimes.allocator import gather_in_huge_pages
+from spnas.latency.sampling import Pair, Protocol, Round, ratio_of
 
-_MAD_TO_STD = (
-    1.4826  # the standard deviation of a normal distribution over its median absolute deviation
-)
-
-
-@dataclass(frozen=True)
-class Protocol:
-    """How long and how often to measure; the defaults take about 2 s where a forward takes less than 20 ms.
-
-    Attributes:
-        sample_s: A sample is as many forwards in a row as fill this time, at least one; seconds.
-        stable: Warm-up ends when three samples of each network in a row differ by less than this share.
-        warmup_s: Warm-up ends at the latest after this time and three samples; seconds.
-        rounds: Rounds to make in any case, unless the time limit is reached.
-        max_rounds: Rounds to make where there is time.
-        enough_s: No more than `rounds` once this time is over; seconds.
-        limit_s: No more than `min_rounds` once this time is over, for networks of seconds a forward; seconds.
-        min_rounds: Rounds below which there is no median worth the name.
-    """
-
-    sample_s: float = 0.02
-    stable: float = 0.05
-    warmup_s: float = 1.0
-    rounds: int = 15
-    max_rounds: int = 30
-    enough_s: float = 2.0
-    limit_s: float = 20.0
-    min_rounds: int = 5
-
-    def done(self, rounds: int, elapsed_s: float) -> bool:
-        """Whether so many rounds in that time are enough."""
-        least = self.min_rounds if elapsed_s >= self.limit_s else self.rounds
-        return rounds >= (least if elapsed_s >= self.enough_s else self.max_rounds)
+# On this clock a runtime works in the calling thread alone.
+_THREAD_CLOCK = "thread_cpu"
 
 
 @dataclass(frozen=True)
@@ -74,14 +36,17 @@ class Measurement:
         base_latency_std_ms: The same of the base, ms.
         ratio: Median over the rounds of candidate time over base time on `clock`.
         ratio_std: Its spread over the rounds, as above.
+        ratio_low: Lower end of the 95% confidence interval of `ratio`, from the spread within this measurement.
+        ratio_high: Upper end.
         clock: `thread_cpu` (one CPU thread), `wall` (more threads, MPS) or `cuda_event`.
-        rounds: Pairs of samples taken.
+        rounds: Pairs of samples taken, where it was repeated in the last attempt.
         device: Where it was measured, `cpu` or `cuda:0`.
         threads: CPU threads used.
         runtime: What ran the networks.
         dtype: Type of the numbers that the runtime works with, `float32`.
         max_error: How far the outputs in the runtime are off torch's in float32, the worse of the two networks': the
             largest difference as a share of the largest value of its channel.
+        warning: What disturbed the measurement, also when it was repeated; None where nothing did.
     """
 
     latency_ms: float
@@ -90,6 +55,8 @@ class Measurement:
     base_latency_std_ms: float
     ratio: float
     ratio_std: float
+    ratio_low: float
+    ratio_high: float
     clock: str
     rounds: int
     device: str
@@ -97,77 +64,7 @@ class Measurement:
     runtime: str
     dtype: str
     max_error: float
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A median with its spread.
-
-    Attributes:
-        median: The median.
-        std: 1.4826 times the median absolute deviation: the standard deviation, were the values normal, whatever a
-            minority of outliers says.
-    """
-
-    median: float
-    std: float
-
-    @classmethod
-    def of(cls, values: ArrayLike) -> Estimate:
-        """Estimate from the values, at least one."""
-        data = np.asarray(values, dtype=float)
-        median = np.median(data)
-        return cls(float(median), float(_MAD_TO_STD * np.median(np.abs(data - median))))
-
-    def surely_above(self, limit: float) -> bool:
-        """Whether the median is above the limit by more than three times its spread."""
-        return self.median - 3 * self.std > limit
-
-
-def _forwards(sampler: Sampler, sample_s: float) -> int:
-    """Say how many forwards fill a sample, from a second forward: the first one also sets up memory and kernels."""
-    sampler(1)
-    return max(1, math.ceil(sample_s / max(sampler(1).wall_s, 1e-6)))
-
-
-def _stable(samples: list[Sample], share: float) -> bool:
-    last = [sample.clock_s for sample in samples[-3:]]
-    return len(last) == 3 and max(last) - min(last) <= share * min(last)
-
-
-class _Pair:
-    """Candidate and base, sampled in turn; times come per forward."""
-
-    def __init__(self, candidate: Sampler, base: Sampler, protocol: Protocol) -> None:
-        self.protocol = protocol
-        self._samplers = (candidate, base)
-        self._forwards = tuple(_forwards(sampler, protocol.sample_s) for sampler in self._samplers)
-
-    def _round(self) -> tuple[Sample, Sample]:
-        first, second = (
-            Sample(taken.wall_s / count, taken.clock_s / count)
-            for sampler, count in zip(self._samplers, self._forwards, strict=True)
-            for taken in [sampler(count)]
-        )
-        return first, second
-
-    def warm_up(self) -> None:
-        start = time.perf_counter()
-        rounds: list[tuple[Sample, Sample]] = []
-        while len(rounds) < 3 or time.perf_counter() - start < self.protocol.warmup_s:
-            rounds.append(self._round())
-            if all(_stable(list(each), self.protocol.stable) for each in zip(*rounds, strict=True)):
-                return
-
-    def take(self, limit: float) -> list[tuple[Sample, Sample]]:
-        """Sample until there is enough, or the ratio is surely above the limit."""
-        start = time.perf_counter()
-        taken: list[tuple[Sample, Sample]] = []
-        while not self.protocol.done(len(taken), time.perf_counter() - start):
-            taken.append(self._round())
-            if len(taken) >= self.protocol.min_rounds and _ratio(taken).surely_above(limit):
-                break
-        return taken
+    warning: str | None = None
 
 
 def measure(
@@ -184,7 +81,8 @@ def measure(
 ) -> Measurement:
     """Measure a candidate's latency beside the base's, the two in turn so that both meet the same load.
 
-    Both run in eval and inference mode on copies; the arguments are left as they are.
+    Both run in eval and inference mode on copies; the arguments are left as they are. Where the base's own times show
+    throttling or interference, it is measured again, at most `Protocol.attempts` times in all, and then warned.
 
     Args:
         candidate: The candidate's deployed form.
@@ -209,27 +107,54 @@ def measure(
     with get_runtime(name)(device, threads) as session:
         samplers = session.load(candidate, example), session.load(base, example)
         with exclusive():
-            pair = _Pair(*samplers, protocol or Protocol())
+            pair = Pair(*samplers, protocol or Protocol())
             pair.warm_up()
-            taken = pair.take(limit)
+            if device.type == "cpu":
+                gather_in_huge_pages()
+            rounds, warning = _take_undisturbed(pair, limit, session.clock)
     max_error = max(sampler.max_error for sampler in samplers)
-    return _summarize(taken, session, max_error, str(device), threads)
+    return _summarize(rounds, warning, session, max_error, str(device), threads)
 
 
-def _ratio(taken: list[tuple[Sample, Sample]]) -> Estimate:
-    return Estimate.of([own.clock_s / base.clock_s for own, base in taken])
+def _take_undisturbed(pair: Pair, limit: float, clock: str) -> tuple[list[Round], str | None]:
+    """Measure, and again where something disturbed it; give the last attempt's rounds and what disturbed them."""
+    attempt = 0
+    while True:
+        attempt += 1
+        rounds = pair.take(limit)
+        disturbance = _disturbance(rounds, pair.protocol, clock)
+        if disturbance is None:
+            return rounds, None
+        if attempt == pair.protocol.attempts or ratio_of(rounds).surely_above(limit):
+            return rounds, disturbance
+
+
+def _disturbance(rounds: Sequence[Round], protocol: Protocol, clock: str) -> str | None:
+    """Say what the base's own samples show to have disturbed them: throttling, or other work on the device."""
+    moved = drift([r.base.clock_s for r in rounds])
+    if abs(moved) > protocol.max_drift:
+        how = "slower" if moved > 0 else "faster"
+        return (
+            f"the base got {abs(moved):.0%} {how} within the measurement: throttling or other load"
+        )
+    if clock == _THREAD_CLOCK:
+        waiting = 1 - Estimate.of([r.base.clock_s / r.base.wall_s for r in rounds]).median
+        if waiting > protocol.max_waiting:
+            return f"the processor was taken away for {waiting:.0%} of the time: other load"
+    return None
 
 
 def _summarize(
-    taken: list[tuple[Sample, Sample]],
+    rounds: Sequence[Round],
+    warning: str | None,
     session: Session,
     max_error: float,
     device: str,
     threads: int,
 ) -> Measurement:
-    wall = 1e3 * np.array([[sample.wall_s for sample in both] for both in taken])
-    own, other = Estimate.of(wall[:, 0]), Estimate.of(wall[:, 1])
-    ratio = _ratio(taken)
+    own = Estimate.of([1e3 * r.candidate.wall_s for r in rounds])
+    other = Estimate.of([1e3 * r.base.wall_s for r in rounds])
+    ratio = ratio_of(rounds)
     return Measurement(
         latency_ms=own.median,
         latency_std_ms=own.std,
@@ -237,11 +162,14 @@ def _summarize(
         base_latency_std_ms=other.std,
         ratio=ratio.median,
         ratio_std=ratio.std,
+        ratio_low=ratio.low,
+        ratio_high=ratio.high,
         clock=session.clock,
-        rounds=len(taken),
+        rounds=len(rounds),
         device=device,
         threads=threads,
         runtime=session.runtime,
         dtype=str(session.dtype).removeprefix("torch."),
         max_error=max_error,
+        warning=warning,
     )

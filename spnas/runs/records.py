@@ -26,6 +26,7 @@ class TrialRecord:
         latency_ms: Latency of the deployed form: `latency_ratio` times the base's latency in this run.
         latency_std_ms: Its spread, standard deviation of the repeated measurements.
         latency_ratio: Latency over the base's, the two measured interleaved.
+        latency_warning: What disturbed that measurement, also when it was repeated.
         params: Parameters of the training form.
         macs: Multiply-accumulates of the training form at the task's image size, counted by thop.
         forms: Site to deployed form, where that is not the operator's default; in the model yaml, not in the CSV.
@@ -46,6 +47,7 @@ class TrialRecord:
     latency_ms: float | None = None
     latency_std_ms: float | None = None
     latency_ratio: float | None = None
+    latency_warning: str | None = None
     params: int | None = None
     macs: int | None = None
     forms: dict[str, str] = field(default_factory=dict)
@@ -72,7 +74,8 @@ def csv_columns(score_columns: tuple[str, ...], sites: tuple[str, ...]) -> list[
     return [
         *("trial", "state", "arch_id", "origin", "epochs"),
         *scores,
-        *("latency_ms", "latency_std_ms", "latency_ratio", "params", "macs", "memory_mb"),
+        *("latency_ms", "latency_std_ms", "latency_ratio", "latency_warning"),
+        *("params", "macs", "memory_mb"),
         *("train_s", "device_s", "started", "finished", "error"),
         *sites,
     ]

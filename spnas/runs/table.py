@@ -17,7 +17,7 @@ from spnas.runs.files import write_text_atomic
 from spnas.runs.records import State, TrialRecord, csv_columns
 
 FILE_COLUMN = "file"
-_TEXT = ("state", "arch_id", "origin", "error", FILE_COLUMN)
+_TEXT = ("state", "arch_id", "origin", "latency_warning", "error", FILE_COLUMN)
 _WHOLE = ("trial", "params", "macs")
 _TIMES = ("started", "finished")
 

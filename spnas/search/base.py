@@ -52,6 +52,8 @@ def prepare_base(
     logger.info(
         "base network: %slatency %.2f ms | %s", scores, base["latency_ms"], ledger.describe()
     )
+    if base["latency_warning"]:
+        logger.warning("base network: latency: %s", base["latency_warning"])
     return base
 
 

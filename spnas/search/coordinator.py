@@ -247,6 +247,8 @@ class Coordinator:
             parts.append(f"latency {record.latency_ms:.2f} ms")
         if record.latency_ratio is not None:
             parts.append(f"{record.latency_ratio:.3f} of the base")
+        if record.latency_warning:
+            parts.append(record.latency_warning)
         if record.error:
             parts.append(record.error)
         return " | ".join([*parts, self.spent()])

@@ -76,6 +76,7 @@ class Evaluation:
         latency_ms: The deployed form's latency, on the run's scale.
         latency_std_ms: Its spread.
         latency_ratio: The latency over the base's, measured interleaved.
+        latency_warning: What disturbed that measurement, also when it was repeated; None where nothing did.
         params: Parameters of the training form.
         macs: Multiply-accumulates of the training form, counted by thop.
         forms: Site to deployed form, where that is not the operator's default.
@@ -88,6 +89,7 @@ class Evaluation:
     latency_ms: float | None = None
     latency_std_ms: float | None = None
     latency_ratio: float | None = None
+    latency_warning: str | None = None
     params: int | None = None
     macs: int | None = None
     forms: dict[str, str] = field(default_factory=dict)
@@ -156,6 +158,7 @@ class Evaluator:
             latency_ms=ratio * scale,
             latency_std_ms=result.ratio_std * scale,
             latency_ratio=ratio,
+            latency_warning=result.warning,
             forms=found.forms,
             memory_mb=found.memory_mb,
         )
@@ -222,8 +225,8 @@ def train_base(
         bench: What latency is measured on; None for the worker's own device.
 
     Returns:
-        `scores` (None with the user's weights), `train_s`, `params`, `macs`, of the base's deployed form `latency_ms`
-        and `latency_std_ms`, and the `device` and `runtime` that it was measured with.
+        `scores` (None with the user's weights), `train_s`, `params`, `macs`, of the base's deployed form `latency_ms`,
+        `latency_std_ms` and `latency_warning`, and the `device` and `runtime` that it was measured with.
     """
     torch.set_num_threads(settings.threads)
     torch.manual_seed(settings.seed)
@@ -246,6 +249,7 @@ def train_base(
         **asdict(count(model, settings.imgsz)),
         "latency_ms": measured.base_latency_ms,
         "latency_std_ms": measured.base_latency_std_ms,
+        "latency_warning": measured.warning,
         "device": measured.device,
         "runtime": measured.runtime,
     }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,11 @@ import torch
 import yaml
 from torch import nn
 
+import spnas.latency
 import spnas.networks
 from spnas.architecture import Architecture
 from spnas.cli import main
-from spnas.latency import count
+from spnas.latency import Measurement, count, measure
 from spnas.networks import deploy_model, get_network, load_model, model_document
 
 FAST = ["--space", "resnet20-cifar", "--device", "cpu"]
@@ -44,6 +46,7 @@ def test_uniform_of_a_space(capsys: pytest.CaptureFixture[str]) -> None:
     assert found["base_memory_mb"] > 4e-6 * found["base_params"]
     for name in ("latency_std_ms", "base_latency_std_ms", "latency_ratio_std"):
         assert found[name] >= 0
+    assert found["latency_ratio_low"] <= found["latency_ratio"] <= found["latency_ratio_high"]
     assert (found["device"], found["threads"], found["clock"]) == ("cpu", 1, "thread_cpu")
     assert (found["imgsz"], found["batch"], found["replaced_sites"]) == (32, 32, 18)
     assert 0 < found["max_relative_error"] < 1e-9
@@ -99,8 +102,20 @@ def test_plain_table_fits_80_columns(capsys: pytest.CaptureFixture[str]) -> None
         "272,474",
         "thread_cpu",
         "1 thread",
+        "95%",
     ):
         assert word in out
+
+
+def test_what_disturbed_the_measurement_is_printed(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def disturbed(*args: Any, **options: Any) -> Measurement:
+        return replace(measure(*args, **options), warning="another process")
+
+    monkeypatch.setattr(spnas.latency, "measure", disturbed)
+    assert main(["profile", *FAST]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "warning: another process"
 
 
 def test_a_wrong_deployed_form_gives_no_number(

@@ -6,14 +6,21 @@ import pickle
 import select
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
-from spnas.latency import DeviceLock, isolation
+from spnas.latency import DeviceLock, Measurement, Protocol, isolation, measure
 
 LIMIT_S = 120
+CPU = torch.device("cpu")
+QUICK = Protocol(warmup_s=0.2, enough_s=0.5)
+NAMES = ("first", "second")
 # The module itself needs only the standard library; run from its file a child starts in milliseconds, without torch.
 PRELUDE = f"""
 import runpy, sys
@@ -176,3 +183,71 @@ def test_a_copy_from_a_pickle_is_the_same_lock(start: Start, tmp_path: Path) -> 
         child = hold(start, "shared")
         assert child.silent()
     child.hear("held")
+
+
+TRAINING = """
+import time
+import torch
+torch.set_num_threads(1)
+model = torch.nn.Sequential(torch.nn.Conv2d(3, 32, 3), torch.nn.ReLU(), torch.nn.Conv2d(32, 32, 3))
+images = torch.rand(4, 3, 64, 64)
+say("ready")
+with open(folder / sys.argv[2], "w", buffering=1) as batches:
+    while True:
+        with lock.shared():
+            begin = time.monotonic()
+            model(images).square().mean().backward()
+            batches.write(f"{begin} {time.monotonic()}\\n")
+"""
+
+
+def network(width: int) -> nn.Module:
+    return nn.Sequential(nn.Conv2d(3, width, 3), nn.ReLU(), nn.Conv2d(width, 32, 3))
+
+
+def test_a_measurement_is_the_same_beside_trainings_which_wait_for_it(
+    start: Start, tmp_path: Path
+) -> None:
+    lock = DeviceLock(tmp_path)
+    times: list[float] = []
+
+    @contextmanager
+    def timed() -> Iterator[None]:
+        with lock.exclusive():
+            times.append(time.monotonic())
+            yield
+            times.append(time.monotonic())
+
+    def measured() -> Measurement:
+        torch.manual_seed(0)
+        pair, image = (network(64), network(32)), torch.rand(1, 3, 64, 64)
+        return measure(*pair, image, device=CPU, runtime="torch", protocol=QUICK, exclusive=timed)
+
+    def batches(name: str) -> list[tuple[float, float]]:
+        path = tmp_path / name
+        lines = path.read_text().splitlines() if path.exists() else []
+        return [(float(begin), float(end)) for begin, end in map(str.split, lines)]
+
+    def wait_for_a_batch_after(moment: float) -> None:
+        patience = time.monotonic() + LIMIT_S
+        while not all(any(end > moment for _, end in batches(name)) for name in NAMES):
+            assert time.monotonic() < patience, f"no batch within {LIMIT_S} s"
+            time.sleep(0.05)
+
+    alone = measured()
+    for name in NAMES:
+        start(TRAINING.replace("sys.argv[2]", repr(name))).hear("ready")
+    wait_for_a_batch_after(0.0)
+    beside = measured()
+    begin, end = times[-2:]
+    wait_for_a_batch_after(end)
+    for name in NAMES:
+        assert any(batch[1] <= begin for batch in batches(name))
+        assert not any(batch[0] < end and batch[1] > begin for batch in batches(name))
+    # The stated intervals, twice as wide and 5%: the rest of the machine is nobody's to hold.
+    allowed = 2 * (half_width(alone) + half_width(beside)) + 0.05
+    assert abs(beside.ratio / alone.ratio - 1) < allowed
+
+
+def half_width(found: Measurement) -> float:
+    return (found.ratio_high - found.ratio_low) / 2 / found.ratio

@@ -38,7 +38,7 @@ CUDA_RUNTIMES = {
     "torch-fp16": torch.float16,
 }
 IMAGE = torch.rand(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
-QUICK = Protocol(sample_s=0.01, warmup_s=0.2, rounds=7, max_rounds=15, enough_s=0.3)
+QUICK = Protocol(sample_s=0.01, warmup_s=0.2, rounds=7, enough_s=0.3)
 
 
 def network(width: int = 16) -> nn.Module:

@@ -64,5 +64,6 @@ def records() -> list[TrialRecord]:
     made[3].latency_ms, made[3].scores = 1.0, {"map50_95": 0.99}
     made[4] = TrialRecord(4, "failed", Architecture({"model.1": "ghost:0.5"}), error="loss is nan")
     made[5].state = "infeasible"
+    made[6].latency_warning = 'the base got 30% slower, "throttled"'
     made[5].scores = {}
     return made

@@ -20,7 +20,13 @@ from spnas.search.plan import Plan, make_plan
 from spnas.search.study import SearchStudy
 
 Prepare = Callable[[str], dict[str, Any]]
-FACTS = {"scores": {"top1": 0.9}, "train_s": 40.0, "latency_ms": 3.0, "latency_std_ms": 0.1}
+FACTS = {
+    "scores": {"top1": 0.9},
+    "train_s": 40.0,
+    "latency_ms": 3.0,
+    "latency_std_ms": 0.1,
+    "latency_warning": None,
+}
 
 
 @pytest.fixture(scope="module")
@@ -72,6 +78,16 @@ def test_a_budget_that_suffices_prepares_the_trials(
     proposal = study.propose()
     assert proposal is not None
     assert proposal.architecture.is_base
+
+
+def test_a_disturbed_latency_of_the_base_is_told(
+    made: tuple[Worker, SearchStudy, Prepare],
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setitem(FACTS, "latency_warning", "another process")
+    made[2]("90s")
+    assert "base network: latency: another process" in caplog.messages
 
 
 def test_gives_up_once_the_training_is_known_to_outlast_the_budget(

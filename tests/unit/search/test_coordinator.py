@@ -151,10 +151,13 @@ def test_a_trial_slower_than_allowed_is_infeasible_and_off_the_front(
 ) -> None:
     coordinator = make_coordinator(limits=Limits(latency_ratio=1.0))
     coordinator.start("a")
-    slow = Evaluation(latency_ms=12.0, latency_ratio=1.2, params=1, macs=2)
+    slow = Evaluation(
+        latency_ms=12.0, latency_ratio=1.2, latency_warning="throttled", params=1, macs=2
+    )
     record = coordinator.end("a", slow, None)
     assert (record.state, record.epochs) == ("infeasible", 0)
     assert record.error == "latency 12 ms, allowed 10 ms"
+    assert record.latency_warning == "throttled"
     assert coordinator.front == []
     assert make_coordinator().records == [record]
 

@@ -15,8 +15,9 @@ from PIL import Image
 
 from spnas.architecture import Architecture
 from spnas.errors import DeviceError, DeviceLostError, TrainingError
+from spnas.latency import Measurement, measure
 from spnas.networks import get_network
-from spnas.search import worker
+from spnas.search import bench, worker
 from spnas.search.coordinator import Coordinator
 from spnas.search.limits import Limits
 from spnas.search.objective import Evaluation, Evaluator, TrialSettings, save_weights, train_base
@@ -161,6 +162,17 @@ def test_the_base_is_trained_whatever_the_limits(settings: TrialSettings) -> Non
     result = Evaluator(strict).evaluate(Architecture(), lambda _: True)
     assert result.epochs == 2
     assert "top1" in result.scores
+
+
+def test_what_disturbed_a_measurement_is_told_with_the_trial(
+    settings: TrialSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def disturbed(*args: Any, **options: Any) -> Measurement:
+        return dataclasses.replace(measure(*args, **options), warning="another process")
+
+    monkeypatch.setattr(bench, "measure", disturbed)
+    strict = dataclasses.replace(settings, limits=Limits(latency_ratio=0.01))
+    assert Evaluator(strict).evaluate(GHOST, lambda _: True).latency_warning == "another process"
 
 
 def test_the_base_has_the_ratio_one(settings: TrialSettings) -> None:
