@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -79,6 +80,35 @@ class LatencyTable:
         correction = dict(zip(self._columns(), (model.coef_ / scale).tolist(), strict=True))
         return replace(self, correction=correction)
 
+    def to_json(self) -> dict[str, Any]:
+        """Give the measurements, less the correction, as JSON holds them; milliseconds."""
+        sites = {
+            site: {
+                str(choice): {
+                    "plain_ms": 1e3 * layer.plain_s,
+                    "forms_ms": {form: 1e3 * seconds for form, seconds in layer.forms_s.items()},
+                }
+                for choice, layer in choices.items()
+            }
+            for site, choices in self.times.items()
+        }
+        return {"base_ms": 1e3 * self.base_s, "sites": sites}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> LatencyTable:
+        """Read what `to_json` gave."""
+        times = {
+            site: {
+                Choice.parse(choice): LayerTimes(
+                    1e-3 * layer["plain_ms"],
+                    {form: 1e-3 * ms for form, ms in layer["forms_ms"].items()},
+                )
+                for choice, layer in choices.items()
+            }
+            for site, choices in value["sites"].items()
+        }
+        return cls(1e-3 * value["base_ms"], times)
+
     def _columns(self) -> list[str]:
         ops = {choice.op for choices in self.times.values() for choice in choices}
         return ["sum", *sorted(ops - {REGULAR.op})]
@@ -115,7 +145,7 @@ def build_table(
         example: An input `(N, C, H, W)`.
         timer: Times layers on the device.
         base_s: Seconds of a forward of the deployed base network in the same runtime.
-        progress: Called with the sites done and their number.
+        progress: Called with the sites done and their number; what it raises ends the measuring.
     """
     slots = {slot.site.name: slot for slot in find_slots(model)}
     shapes = input_shapes(model, example, lambda name, _: name in choices)

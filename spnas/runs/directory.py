@@ -146,6 +146,11 @@ class RunDirectory:
         return self.weights_dir / "base.pt"
 
     @property
+    def latency_table(self) -> Path:
+        """What each choice takes at each site; absent where it was not measured."""
+        return self.path / "latency_table.json"
+
+    @property
     def log(self) -> Path:
         """What the search said."""
         return self.path / "log.txt"

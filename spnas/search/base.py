@@ -11,7 +11,6 @@ from spnas.runs import RunDirectory
 from spnas.search.budget import Ledger
 from spnas.search.coordinator import keep_spent
 from spnas.search.plan import Plan
-from spnas.search.seeds import seed_architectures
 from spnas.search.study import SearchStudy
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ def prepare_base(
     ledger: Ledger,
     bench: RemoteBench | None = None,
 ) -> dict[str, Any]:
-    """Train the base network or take the user's weights, measure its latency, and line up the first trials.
+    """Train the base network or take the user's weights, and measure its latency.
 
     Returns:
         What `train_base` tells.
@@ -46,7 +45,6 @@ def prepare_base(
         raise
     finally:
         keep_spent(study, ledger)
-    study.enqueue(seed_architectures(plan.space))
     study.set("base", base)
     scores = "".join(f"{name} {value:.4f}, " for name, value in (base["scores"] or {}).items())
     logger.info(

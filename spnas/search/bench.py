@@ -5,15 +5,20 @@ from __future__ import annotations
 import copy
 import math
 import socket
+import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor, nn
 
+from spnas.architecture import Choice
 from spnas.device import resolve_device
 from spnas.latency import (
+    LatencyTable,
     LayerTimer,
     Measurement,
+    build_table,
     check_runtime,
     choose_forms,
     device_lock,
@@ -22,6 +27,8 @@ from spnas.latency import (
 )
 from spnas.networks import deploy_model
 from spnas.search.environment import describe_environment
+
+_SITES_TO_JUDGE_BY, _HOPELESS = 3, 3.0
 
 
 @dataclass(frozen=True)
@@ -90,3 +97,39 @@ class Bench:
             exclusive=lock,
         )
         return Measured(latency, peak_memory_mb(deployed, example, device), forms)
+
+    def table(
+        self,
+        base: nn.Module,
+        choices: Mapping[str, Sequence[Choice]],
+        example: Tensor,
+        limit_s: float = math.inf,
+    ) -> LatencyTable | None:
+        """Measure every choice at every site, layer by layer; what is in this machine's cache is taken from there.
+
+        Args:
+            base: The base network's training form.
+            choices: The choices of each site, by the site's name.
+            example: An input `(N, C, H, W)`, float32.
+            limit_s: Seconds after which it is given up, or earlier where that is sure; what was measured by then stays
+                in the cache.
+
+        Returns:
+            None where it was given up.
+        """
+        started = time.monotonic()
+
+        def keep_to_limit(done: int, total: int) -> None:
+            elapsed = time.monotonic() - started
+            # The first sites take the longest, and later ones repeat them.
+            hopeless = done >= _SITES_TO_JUDGE_BY and elapsed * total / done > _HOPELESS * limit_s
+            if done < total and (elapsed > limit_s or hopeless):
+                raise TimeoutError
+
+        device = resolve_device(self.device)
+        timer = LayerTimer(device, runtime=self.runtime, exclusive=device_lock(device).exclusive)
+        base_s = timer.take({"base": deploy_model(base)}, example.shape)["base"]
+        try:
+            return build_table(base, choices, example, timer, base_s=base_s, progress=keep_to_limit)
+        except TimeoutError:
+            return None

@@ -72,6 +72,7 @@ class SearchConfig(BaseModel):
         latency_on: Where latency is measured: `cpu`, `cuda`, or `node:RESOURCE` for the node of the cluster that offers
             that Ray resource; None for the device that trains.
         latency_batch: Images in a forward that latency is measured with; None for the network's own, mostly 1.
+        table_share: Share of what is left of the budget that measuring the latency table may take; 0 for no table.
         address: `auto` or `HOST:PORT` of a running Ray cluster to join; None starts a private Ray.
         trial_timeout_s: Seconds after which a trial is given up as hanging.
     """
@@ -102,6 +103,7 @@ class SearchConfig(BaseModel):
     max_macs: MaxCount | None = None
     latency_on: Annotated[str, AfterValidator(_latency_target)] | None = None
     latency_batch: Positive | None = None
+    table_share: Annotated[float, Field(ge=0, le=1)] = 0.05
     address: str | None = None
     trial_timeout_s: Annotated[float, Field(gt=0, le=1e7)] = 3600.0
 

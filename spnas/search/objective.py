@@ -9,7 +9,7 @@ from __future__ import annotations
 import copy
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -17,8 +17,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from spnas.architecture import Architecture
-from spnas.latency import count, device_lock
+from spnas.architecture import Architecture, Choice
+from spnas.latency import LatencyTable, count, device_lock
 from spnas.networks import apply_architecture, deploy_model, get_network, load_base_weights
 from spnas.networks.deploy import set_forms
 from spnas.search.bench import Bench, Measured
@@ -104,6 +104,15 @@ class AnyBench(Protocol):
         self, candidate: nn.Module, base: nn.Module, example: Tensor, limit: float = ...
     ) -> Measured:
         """Deploy a network and measure it beside the base's deployed form."""
+
+    def table(
+        self,
+        base: nn.Module,
+        choices: Mapping[str, Sequence[Choice]],
+        example: Tensor,
+        limit_s: float = ...,
+    ) -> LatencyTable | None:
+        """Measure every choice at every site of the base."""
 
 
 class Evaluator:
@@ -253,6 +262,31 @@ def train_base(
         "device": measured.device,
         "runtime": measured.runtime,
     }
+
+
+def measure_table(
+    settings: TrialSettings,
+    choices: Mapping[str, Sequence[Choice]],
+    limit_s: float,
+    bench: AnyBench | None = None,
+) -> LatencyTable | None:
+    """Measure what each choice takes at each site, with what the trials are measured with.
+
+    Args:
+        settings: What every trial shares.
+        choices: The choices of each site, by the site's name.
+        limit_s: Seconds after which it is given up.
+        bench: What latency is measured on; None for the worker's own device.
+
+    Returns:
+        None where it was given up.
+    """
+    base = get_network(settings.network).build(settings.num_classes).eval()
+    generator = torch.Generator().manual_seed(settings.seed)
+    example = torch.rand(
+        (settings.latency_batch, 3, settings.imgsz, settings.imgsz), generator=generator
+    )
+    return (bench or _own_bench(settings)).table(base, choices, example, limit_s)
 
 
 def _own_bench(settings: TrialSettings) -> Bench:

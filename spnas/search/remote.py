@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 import os
 import time
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ray
 from torch import Tensor, nn
 
 import spnas
+from spnas.architecture import Choice
 from spnas.errors import ConfigError, DeviceLostError, SpnasError
+from spnas.latency import LatencyTable
 from spnas.plugins import load_plugins
 from spnas.search.bench import Bench, Measured
 
@@ -41,6 +44,9 @@ class _BenchActor:
 
     def measure(self, *args: Any) -> Measured:
         return self._bench.measure(*args)
+
+    def table(self, *args: Any) -> LatencyTable | None:
+        return self._bench.table(*args)
 
 
 class RemoteBench:
@@ -100,17 +106,36 @@ class RemoteBench:
         """
         if self._base is None or self._base[0] is not base:  # sent once
             self._base = base, ray.put(base)
+        measured: Measured = self._ask("measure", candidate, self._base[1], example, limit)
+        return measured
+
+    def table(
+        self,
+        base: nn.Module,
+        choices: Mapping[str, Sequence[Choice]],
+        example: Tensor,
+        limit_s: float = math.inf,
+    ) -> LatencyTable | None:
+        """Measure the latency table on the node, as `Bench.table` does.
+
+        Raises:
+            DeviceLostError: The node is gone.
+        """
+        table: LatencyTable | None = self._ask("table", base, choices, example, limit_s)
+        return table
+
+    def _ask(self, method: str, *args: Any) -> Any:
+        """Have the actor do something, and notice where its node is lost meanwhile."""
         start = self._await_node()
-        task = self._actor.measure.remote(candidate, self._base[1], example, limit)
+        task = getattr(self._actor, method).remote(*args)
         try:
             # Ray was seen to wait for ever for an answer that a lost node owed.
             while not ray.wait([task], timeout=_LOOK_S)[0]:
                 if self._presence() != start:
                     raise DeviceLostError(f"{self._name} was lost and is back")
-            measured: Measured = _get(task)
+            return _get(task)
         except ray.exceptions.RayError as error:
             raise DeviceLostError(f"{self._name} was lost: {_line(error)}") from None
-        return measured
 
     def _await_node(self) -> str:
         give_up = time.monotonic() + self.patience_s

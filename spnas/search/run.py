@@ -15,6 +15,7 @@ import yaml
 from rich.console import Console
 from rich.logging import RichHandler
 
+from spnas.latency import LatencyTable
 from spnas.runs import RunDirectory, write_text_atomic
 from spnas.search.base import prepare_base
 from spnas.search.budget import Budget, Ledger
@@ -23,9 +24,12 @@ from spnas.search.coordinator import Coordinator, spent_so_far
 from spnas.search.emit import write_results
 from spnas.search.environment import describe_environment
 from spnas.search.plan import Plan, make_plan
+from spnas.search.prediction import LatencyModel
 from spnas.search.progress import Progress
 from spnas.search.scheduler import RungRule
+from spnas.search.seeds import seed_architectures
 from spnas.search.study import SearchStudy
+from spnas.search.table import prepare_table
 
 if TYPE_CHECKING:
     from spnas.search.remote import RemoteBench
@@ -132,7 +136,7 @@ def _search(run: RunDirectory, plan: Plan, console: Console) -> RunDirectory:
 def _run_phases(
     run: RunDirectory, plan: Plan, study: SearchStudy, ledger: Ledger, console: Console
 ) -> Coordinator:
-    """Train the base where that is not done yet, then run trials."""
+    """Train the base and measure the latency table where that is not done yet, then run trials."""
     # Ray is imported when a search really starts, after everything the user gave has been checked.
     from spnas.search.cluster import ray_cluster
     from spnas.search.runner import run_trials
@@ -141,6 +145,7 @@ def _run_phases(
         bench = _open_bench(run, plan)
         base = study.get("base") or prepare_base(run, plan, study, ledger, bench)
         study.limits = plan.limits(base)
+        _line_up(study, plan, prepare_table(run, plan, study, ledger, bench))
         lost = study.recover()
         if lost:
             logger.info("resumed: %d trials that were under way are run again", lost)
@@ -161,6 +166,14 @@ def _run_phases(
         with Progress(coordinator, console) as progress:
             run_trials(coordinator, settings, plan, progress.tick, bench)
     return coordinator
+
+
+def _line_up(study: SearchStudy, plan: Plan, table: LatencyTable | None) -> None:
+    """Let latencies be foretold from the table, and put the first trials in the queue where that is not done yet."""
+    study.latency_model = LatencyModel(plan.space, table)
+    if not study.get("lined_up"):
+        study.enqueue(seed_architectures(plan.space, table))
+        study.set("lined_up", True)
 
 
 def _open_bench(run: RunDirectory, plan: Plan) -> RemoteBench | None:

@@ -11,7 +11,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, TypeVar
 
 # First, since Ray reads the environment that it sets when it is imported.
 from spnas.search.cluster import this_machine
@@ -23,11 +23,14 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from spnas.errors import SpnasError
+from spnas.latency import LatencyTable
 from spnas.search.coordinator import Coordinator
 from spnas.search.objective import Evaluation, TrialSettings
 from spnas.search.plan import Plan
 from spnas.search.remote import RemoteBench
-from spnas.search.worker import BaseEvent, evaluate_trial, stream_base
+from spnas.search.worker import BaseEvent, evaluate_trial, stream_base, stream_table
+
+T = TypeVar("T")
 
 
 def _read(result: dict[str, Any] | None) -> Evaluation | None:
@@ -120,7 +123,23 @@ def run_base(
     settings: TrialSettings, plan: Plan, bench: RemoteBench | None = None
 ) -> Iterator[BaseEvent]:
     """Train the base in a worker that has all the run's cores and one of its GPUs; see `stream_base`."""
-    task = ray.remote(stream_base).options(
+    args = (settings, plan.base_schedule, plan.config.weights, bench)
+    return _run_alone("the base network", stream_base, plan, args)
+
+
+def run_table(
+    settings: TrialSettings, plan: Plan, limit_s: float, bench: RemoteBench | None = None
+) -> Iterator[tuple[LatencyTable | None] | None]:
+    """Measure the latency table in such a worker; see `stream_table`."""
+    args = (settings, plan.space.choices, limit_s, bench)
+    return _run_alone("the latency table", stream_table, plan, args)
+
+
+def _run_alone(
+    what: str, stream: Callable[..., Iterator[T]], plan: Plan, args: tuple[Any, ...]
+) -> Iterator[T]:
+    """Give what a worker with all the run's cores and one of its GPUs yields."""
+    task = ray.remote(stream).options(
         num_cpus=plan.cpus,
         num_gpus=min(plan.gpus, 1),
         resources=this_machine(plan),
@@ -128,14 +147,14 @@ def run_base(
         num_returns="streaming",
     )
     try:
-        for reference in task.remote(settings, plan.base_schedule, plan.config.weights, bench):
+        for reference in task.remote(*args):
             yield ray.get(reference)
     except ray.exceptions.RayError as error:  # in its own words, without the worker's traceback
         cause = getattr(error, "cause", None) or error
         if isinstance(cause, SpnasError):
             raise cause from None
         told = " ".join(str(cause).split()) or "no reason was given"
-        raise SpnasError(f"the base network: {type(cause).__name__}: {told:.500}") from None
+        raise SpnasError(f"{what}: {type(cause).__name__}: {told:.500}") from None
 
 
 def run_trials(

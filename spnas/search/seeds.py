@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from spnas.architecture import REGULAR, Architecture
+from collections.abc import Callable
+
+from spnas.architecture import REGULAR, Architecture, Choice
+from spnas.latency import LatencyTable
 from spnas.runs.records import Origin
 from spnas.spaces import SearchSpace
 
 _SHARES = (0.25, 0.5, 0.75)
 
+# Gives the worth of replacing a site, the site by name; what is worth most is replaced first, what is worth 0 never.
+_Worth = Callable[[str, Choice], float]
 
-def seed_architectures(space: SearchSpace) -> list[tuple[Architecture, Origin]]:
+
+def seed_architectures(
+    space: SearchSpace, table: LatencyTable | None = None
+) -> list[tuple[Architecture, Origin]]:
     """List the base network, every uniform architecture, and graded mixtures between the base and those.
 
-    A mixture gives one uniform choice to the share of the sites (a quarter, a half, three quarters) that hold the
-    most weights. There the arithmetic saved is most against the fixed cost of an operator's extra calls. Samplers
-    that draw every site at random almost never come near the base network, where the accurate half of the front lies.
+    A mixture gives one uniform choice to a share of the sites (a quarter, a half, three quarters): to those where, by
+    the latency table, it saves most, and to none where it saves nothing; without a table to those with the most
+    weights, where the arithmetic saved is most against the fixed cost of an operator's extra calls. Samplers that draw
+    every site at random almost never come near the base network, where the accurate half of the front lies.
+
+    Args:
+        space: The search space.
+        table: What each choice takes at each site.
 
     Returns:
         Architectures with their origins, no two the same, the base first.
@@ -23,21 +36,34 @@ def seed_architectures(space: SearchSpace) -> list[tuple[Architecture, Origin]]:
     found: dict[Architecture, Origin] = {Architecture(): "base"}
     for architecture in uniform:
         found.setdefault(architecture, "uniform")
+    worth = _saving(table) if table else _weights(space)
     for share in _SHARES:
         for architecture in uniform:
-            found.setdefault(_mixture(space, architecture, share), "seed")
+            found.setdefault(_mixture(space, architecture, share, worth), "seed")
     return list(found.items())
 
 
-def _mixture(space: SearchSpace, uniform: Architecture, share: float) -> Architecture:
-    """Keep the uniform architecture's choice in the share of the space's variables with the most weights."""
+def _saving(table: LatencyTable) -> _Worth:
+    """Count the seconds that a choice saves at a site."""
+    return lambda site, choice: max(0.0, -table.added(site, choice))
+
+
+def _weights(space: SearchSpace) -> _Worth:
+    """Count the weights of a site's plain convolution."""
     weights = {
         site.name: site.kernel_size**2 * site.in_channels * site.out_channels
         for site in space.sites
-        if site.name in uniform
     }
-    replaced = [name for name in space.variables if name in weights]
-    replaced = sorted(replaced, key=lambda name: -weights[name])[: round(share * len(replaced))]
+    return lambda site, _choice: float(weights[site])
+
+
+def _mixture(
+    space: SearchSpace, uniform: Architecture, share: float, worth: _Worth
+) -> Architecture:
+    """Keep the uniform architecture's choice in the share of the space's variables where it is worth most."""
+    held = {name: worth(name, uniform[name]) for name in space.variables if name in uniform}
+    ordered = sorted((name for name in held if held[name] > 0), key=lambda name: -held[name])
+    replaced = set(ordered[: round(share * len(ordered))])
     return space.expand(
         {
             name: uniform[name]

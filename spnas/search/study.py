@@ -18,7 +18,7 @@ from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import TrialState
 from sqlalchemy import event
 
-from spnas.architecture import Architecture, Choice
+from spnas.architecture import REGULAR, Architecture, Choice
 from spnas.errors import RunError
 from spnas.runs import TrialRecord, front_records
 from spnas.runs.records import Origin, State
@@ -28,7 +28,8 @@ from spnas.search.variation import offspring
 from spnas.spaces import SearchSpace
 
 _STUDY_NAME = "spnas"
-_ASKS_BEFORE_OFFSPRING, _ASKS_BEFORE_RANDOM = 5, 20
+_ASKS_BEFORE_OFFSPRING, _ASKS_BEFORE_DRAWING = 5, 20
+_DRAWS = 1000
 _OPTUNA_STATE: dict[State, TrialState] = {
     "complete": TrialState.COMPLETE,
     "stopped": TrialState.PRUNED,
@@ -84,6 +85,7 @@ class SearchStudy:
     Attributes:
         limits: What candidates may cost, known once the base network is measured. The sampler's proposals, and seeds,
             that are foretold to be slower are passed over.
+        latency_model: What foretells that.
     """
 
     def __init__(self, path: Path, space: SearchSpace, metric: str, seed: int) -> None:
@@ -112,7 +114,7 @@ class SearchStudy:
         )
         self._rng = random.Random(seed + earlier)
         self.limits = Limits()
-        self._latency = LatencyModel(space)
+        self.latency_model = LatencyModel(space)
         self._records: dict[int, TrialRecord] = {}
         self._known: dict[Architecture, TrialRecord | None] = {}
         self._next = 0
@@ -182,15 +184,15 @@ class SearchStudy:
 
     def propose(self) -> Proposal | None:
         """Give an architecture that was never evaluated nor is under way; None where the space has no other."""
-        self._latency.learn(self.records)
-        for attempt in range(_ASKS_BEFORE_RANDOM):
+        self.latency_model.learn(self.records)
+        for attempt in range(_ASKS_BEFORE_DRAWING):
             if self._next % 2 == 0 or attempt >= _ASKS_BEFORE_OFFSPRING:
                 self._line_up_offspring()
             trial = self._study.ask(self._distributions)
             proposal = self._accept(trial)
             if proposal is not None:
                 return proposal
-        return self._propose_random()
+        return self._propose_drawn()
 
     def _line_up_offspring(self) -> None:
         """Put a child of the front before the sampler's own proposal.
@@ -201,7 +203,7 @@ class SearchStudy:
         waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
         if waiting or not parents:
             return
-        for _ in range(_ASKS_BEFORE_RANDOM):
+        for _ in range(_ASKS_BEFORE_DRAWING):
             child = offspring(self._space, parents, self._rng)
             if child not in self._known and not self._too_slow(child):
                 self.enqueue([(child, "sampler")])
@@ -212,23 +214,41 @@ class SearchStudy:
 
     def _foretold_excess(self, architecture: Architecture) -> float:
         """Give the share by which an architecture is foretold to be slower than allowed."""
-        foretold = self._latency.predict(architecture)
+        foretold = self.latency_model.predict(architecture)
         # What just passes is mostly what was foretold too low, so the error is added.
         return sum(foretold) / self.limits.latency_ratio - 1 if foretold else -1.0
 
-    def _propose_random(self) -> Proposal | None:
-        """Draw until something new comes up, for a sampler that has converged or a space that is nearly used up."""
-        for attempt in range(50 * _ASKS_BEFORE_RANDOM):
-            architecture = self._space.sample(self._rng)
-            picky = (
-                attempt < 40 * _ASKS_BEFORE_RANDOM
-            )  # in the end what is foretold to be slow is tried, too
-            if architecture not in self._known and not (picky and self._too_slow(architecture)):
-                self.enqueue([(architecture, "sampler")])
-                proposal = self._accept(self._study.ask(self._distributions))
-                if proposal is not None:  # else an older one in the queue came first, and was known
-                    return proposal
+    def _propose_drawn(self) -> Proposal | None:
+        """Draw until something new comes up that is not foretold to be too slow; failing that, the least slow of all.
+
+        For a sampler that has converged, that knows of nothing fast yet, or a space that is nearly used up.
+        """
+        drawn: dict[Architecture, float] = {}
+        for _ in range(_DRAWS):
+            architecture = self._draw()
+            if architecture in self._known:
+                continue
+            drawn[architecture] = self._foretold_excess(architecture)
+            if drawn[architecture] <= 0:
+                break
+        # An older one in the queue may come first, and be known.
+        for architecture in sorted(drawn, key=drawn.__getitem__)[:_ASKS_BEFORE_DRAWING]:
+            self.enqueue([(architecture, "sampler")])
+            proposal = self._accept(self._study.ask(self._distributions))
+            if proposal is not None:
+                return proposal
         return None
+
+    def _draw(self) -> Architecture:
+        """Draw an architecture: of the variables, a random share is replaced at random."""
+        share = self._rng.random()
+        values = {
+            name: self._rng.choice(choices)
+            if REGULAR not in choices or self._rng.random() < share
+            else REGULAR
+            for name, choices in self._space.variables.items()
+        }
+        return self._space.expand(values)
 
     def _accept(self, trial: optuna.Trial) -> Proposal | None:
         """Turn an asked trial into a proposal, or answer it from what is known."""

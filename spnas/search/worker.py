@@ -8,18 +8,29 @@ import logging
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from ray import tune
 
-from spnas.architecture import Architecture
+from spnas.architecture import Architecture, Choice
 from spnas.errors import DeviceLostError
+from spnas.latency import LatencyTable
 from spnas.plugins import load_plugins
-from spnas.search.objective import AnyBench, Evaluation, Evaluator, TrialSettings, train_base
+from spnas.search.objective import (
+    AnyBench,
+    Evaluation,
+    Evaluator,
+    TrialSettings,
+    measure_table,
+    train_base,
+)
 from spnas.training import Schedule
+
+T = TypeVar("T")
+E = TypeVar("E")
 
 # After each epoch its number and mean loss; None now and then between; at last the facts of `train_base`.
 BaseEvent = tuple[int, float] | None | dict[str, Any]
@@ -85,20 +96,41 @@ def stream_base(
         `(epochs done, mean loss)` after each epoch; None where nothing happened for two seconds, so that the driver can
         look at its clock; at last what `train_base` returns.
     """
-    events: queue.SimpleQueue[BaseEvent | BaseException] = queue.SimpleQueue()
 
-    def on_epoch(epochs: int, loss: float) -> None:
-        events.put((epochs, loss))
+    def work(tell: Callable[[tuple[int, float]], None]) -> dict[str, Any]:
+        return train_base(
+            settings, schedule, weights, lambda epochs, loss: tell((epochs, loss)), bench
+        )
 
-    def work() -> None:
+    yield from _stream(work)  # not returned: Ray asks for a generator function
+
+
+def stream_table(
+    settings: TrialSettings,
+    choices: Mapping[str, Sequence[Choice]],
+    limit_s: float,
+    bench: AnyBench | None = None,
+) -> Iterator[tuple[LatencyTable | None] | None]:
+    """Measure the latency table as `measure_table` does.
+
+    Yields:
+        None where nothing happened for two seconds; at last a tuple of what `measure_table` returns.
+    """
+    yield from _stream(lambda _tell: (measure_table(settings, choices, limit_s, bench),))
+
+
+def _stream(work: Callable[[Callable[[E], None]], T]) -> Iterator[E | T | None]:
+    """Do some work in a thread, since its callbacks cannot yield; give what it tells, and its result at last."""
+    events: queue.SimpleQueue[tuple[bool, E | T] | BaseException] = queue.SimpleQueue()
+
+    def run() -> None:
         try:
             load_plugins()
-            events.put(train_base(settings, schedule, weights, on_epoch, bench))
+            events.put((True, work(lambda event: events.put((False, event)))))
         except BaseException as error:
             events.put(error)
 
-    # In a thread, since a callback cannot yield.
-    threading.Thread(target=work, daemon=True).start()
+    threading.Thread(target=run, daemon=True).start()
     while True:
         try:
             event = events.get(timeout=_SIGN_OF_LIFE_S)
@@ -107,6 +139,7 @@ def stream_base(
             continue
         if isinstance(event, BaseException):
             raise event
-        yield event
-        if isinstance(event, dict):
+        last, told = event
+        yield told
+        if last:
             return

@@ -16,7 +16,8 @@ import torch
 import yaml
 
 import spnas
-from spnas.latency import count
+from spnas.architecture import REGULAR
+from spnas.latency import LatencyTable, count
 from spnas.runs import RunDirectory
 from spnas.search.config import read_config
 from spnas.search.coordinator import spent_so_far
@@ -43,7 +44,7 @@ def detection_run(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -
     small = _small_detection_data(shared_data / "bccd", folder)
     (folder / "yamls").mkdir()
     (folder / "yamls" / "small.yaml").write_text(f"path: .\n{small}")
-    (folder / "config.yaml").write_text("base_epochs: 2\nepochs: 2\nrungs: [1]\n")
+    (folder / "config.yaml").write_text("base_epochs: 2\nepochs: 2\nrungs: [1]\ntable_share: 0\n")
     done = run_cli(
         *("search", "--space", "yolov8n", "--data", "yamls/small.yaml", "--imgsz", "96"),
         *("--budget", "3trials", "--name", "cells", "--config", "config.yaml"),
@@ -149,6 +150,17 @@ def test_classification(classification_run: Path) -> None:
     table = check_run_directory(classification_run, "top1", trials=6, sites=19)
     check_front(classification_run, table, "top1")
     assert table["top1"].nunique() > 1
+
+
+def test_the_latency_table_holds_every_choice(
+    classification_run: Path, detection_run: Path
+) -> None:
+    run = RunDirectory.open(classification_run)
+    table = LatencyTable.from_json(json.loads(run.latency_table.read_text()))
+    space = make_plan(read_config(run.config)[0]).space
+    for site, choices in space.choices.items():
+        assert set(table.times[site]) == {*choices, REGULAR}
+    assert not RunDirectory.open(detection_run).latency_table.exists()
 
 
 def test_what_exceeds_the_limits_is_not_trained_but_for_the_base(classification_run: Path) -> None:

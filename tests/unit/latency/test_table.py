@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 from pathlib import Path
 
@@ -38,6 +39,16 @@ def test_adds_up_what_each_choice_takes_more_than_the_plain_convolution() -> Non
     both = Architecture({"a": GHOST, "b": GHOST})
     assert TABLE.ratio(both) == pytest.approx(1 - 0.2 + 0.05)
     assert TABLE.ratios([both, Architecture()]).tolist() == [TABLE.ratio(both), 1.0]
+
+
+def test_reads_back_what_was_written() -> None:
+    back = LatencyTable.from_json(json.loads(json.dumps(TABLE.to_json())))
+    both = Architecture({"a": SPCONV, "b": GHOST})
+    assert back.ratio(both) == pytest.approx(TABLE.ratio(both), rel=1e-12)
+    assert {site: list(given) for site, given in back.times.items()} == {
+        site: list(given) for site, given in TABLE.times.items()
+    }
+    assert back.times["a"][SPCONV].form == "dense"
 
 
 def test_an_unknown_choice_is_told() -> None:
