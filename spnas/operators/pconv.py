@@ -47,7 +47,9 @@ class PartialConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(N, C, H, W)` to the same shape."""
-        return torch.cat([self.conv(x[:, : self.channels]), x[:, self.channels :]], 1)
+        # One split: the gradients of two slices are two tensors of full size, and contiguous.
+        worked, passed = torch.split(x, [self.channels, x.shape[1] - self.channels], 1)
+        return torch.cat([self.conv(worked), passed], 1)
 
 
 @register_operator

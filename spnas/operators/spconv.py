@@ -129,11 +129,12 @@ class SPConv(Operator):
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(N, Cin, H, W)` to `(N, Cout, H', W')`."""
-        r, u = x[:, : self.split], x[:, self.split :]
+        # One split: the gradients of two slices are two tensors of full size, and contiguous.
+        r, u = torch.split(x, [self.split, self.pw.in_channels], 1)
         yr = self.bn_r(self.gwc(r) + self.pwc(self.pool(r)))
         yu = self.bn_u(self.pw(self.pool(u)))
         # A softmax over two is a sigmoid of the difference.
         gate = torch.sigmoid(yr.mean((2, 3), keepdim=True) - yu.mean((2, 3), keepdim=True))
-        y = torch.lerp(yu, yr, gate)
+        y = yr * gate + yu * (1 - gate)
         out: Tensor = self.act(y if self.bn is None else self.bn(y))
         return out

@@ -21,8 +21,8 @@ class TrialRecord:
         architecture: What was evaluated.
         origin: Where the architecture came from.
         epochs: Epochs reached.
-        scores: The task's figures by column name, the last ones measured, each in 0..1; the spread of one that was
-            measured more than once under its name with `_std`.
+        scores: The task's figures by column name, the last ones measured, each in 0..1, and the spread of each under
+            its name with `_std`.
         latency_ms: Latency of the deployed form: `latency_ratio` times the base's latency in this run.
         latency_std_ms: Its spread, standard deviation of the repeated measurements.
         latency_ratio: Latency over the base's, the two measured interleaved.

@@ -72,7 +72,7 @@ class Evaluation:
 
     Attributes:
         epochs: Epochs trained.
-        scores: The task's figures by column name, each in 0..1.
+        scores: The task's figures by column name, each in 0..1, and their spreads by that name with `_std`.
         latency_ms: The deployed form's latency, on the run's scale.
         latency_std_ms: Its spread.
         latency_ratio: The latency over the base's, measured interleaved.
@@ -204,7 +204,7 @@ class Evaluator:
             return replace(
                 known,
                 epochs=result.epochs,
-                scores=result.score.values,
+                scores=result.score.columns,
                 train_s=result.train_s,
             )
 

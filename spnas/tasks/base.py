@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -61,15 +61,23 @@ class Score:
     Attributes:
         metric: The name of the figure the search maximizes, `map50_95` or `top1`.
         values: Every figure by its column name, `{"map50_95": .., "map50": ..}` or `{"top1": ..}`, each in 0..1.
+        std: How far they would wander on other validation images of the same kind, a standard deviation, by the same
+            names; empty where it is not known.
     """
 
     metric: str
     values: dict[str, float]
+    std: dict[str, float] = field(default_factory=dict)
 
     @property
     def value(self) -> float:
         """The figure the search maximizes."""
         return self.values[self.metric]
+
+    @property
+    def columns(self) -> dict[str, float]:
+        """All of it by the names of trials.csv, a spread's with `_std`."""
+        return {**self.values, **{f"{name}_std": spread for name, spread in self.std.items()}}
 
 
 @runtime_checkable
@@ -104,7 +112,7 @@ class Task(Protocol):
         """Run the model in training mode on a batch; give the scalar loss, a mean over the batch's images."""
 
     def calibration_images(self, images: int) -> Iterator[Tensor]:
-        """Iterate over `(N, 3, H, W)` training images without augmentation, the same ones each time."""
+        """Iterate over `(N, 3, H, W)` training images, augmented as in training, the same ones each time."""
 
     def evaluate(self, model: nn.Module) -> Score:
         """Score the model in eval mode on the validation images."""

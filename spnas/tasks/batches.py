@@ -1,4 +1,4 @@
-"""Cut an order of images into batches."""
+"""Choose images and cut their order into batches."""
 
 from __future__ import annotations
 
@@ -15,3 +15,13 @@ def split_batches(order: Tensor, size: int) -> list[Tensor]:
     where a network's map has shrunk to one pixel.
     """
     return list(torch.tensor_split(order, math.ceil(len(order) / size)))
+
+
+def sample(images: int, count: int, generator: torch.Generator) -> Tensor:
+    """Choose some of a set's images, spread evenly over it, in random order, `(min(count, images),)`.
+
+    Neighbours in a set are often alike, of one class or one film, and would make a poor batch.
+    """
+    count = min(count, images)
+    chosen = torch.linspace(0, images - 1, count, dtype=torch.float64).round().long()
+    return chosen[torch.randperm(count, generator=generator)]

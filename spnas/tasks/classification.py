@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,14 +14,15 @@ from torchvision.transforms import v2
 
 from spnas.errors import DataError
 from spnas.tasks.base import CLASSIFICATION_COLUMNS, Score
-from spnas.tasks.batches import split_batches
+from spnas.tasks.batches import sample, split_batches
 from spnas.tasks.classification_data import locate_classification
 
 # Of ImageNet, as torchvision's pretrained weights expect them.
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
-BATCH = 128  # of validation and calibration
+BATCH = 128  # of validation
+CALIBRATION_BATCH = 32
 SHIFT, SCALE, DEGREES = 0.1, 0.1, 10.0  # share of the image, share, degrees: each drawn from -x..x
 
 Batch = tuple[Tensor, Tensor]  # images (N, 3, H, W), labels (N,)
@@ -97,21 +99,24 @@ class ClassificationTask:
         return F.cross_entropy(model(images), labels)
 
     def calibration_images(self, images: int) -> Iterator[Tensor]:
-        """Iterate over normalized training images `(N, 3, imgsz, imgsz)`, spread evenly over all classes."""
-        count = min(images, self.train_images)
-        chosen = torch.linspace(0, self.train_images - 1, count, dtype=torch.float64).round().long()
-        for part in split_batches(chosen, BATCH):
-            yield self._normalize(self._train[0][part])
+        """Iterate over augmented, normalized training images `(N, 3, imgsz, imgsz)`."""
+        generator = torch.Generator().manual_seed(0)
+        order = sample(self.train_images, images, generator)
+        for chosen in split_batches(order, CALIBRATION_BATCH):
+            yield _augment(self._normalize(self._train[0][chosen]), generator)
 
     @torch.no_grad()
     def evaluate(self, model: nn.Module) -> Score:
-        """Give the share of validation images whose highest logit is their class."""
+        """Give the share of validation images whose highest logit is their class, and its binomial spread."""
         model.eval()
         right = 0
         for images, labels in zip(*(torch.split(part, BATCH) for part in self._val), strict=True):
             predicted = model(self._normalize(images)).argmax(1).cpu()
             right += int((predicted == labels).sum())
-        return Score(self.metric, {self.metric: right / len(self._val[1])})
+        images = len(self._val[1])
+        share = right / images
+        spread = math.sqrt(share * (1 - share) / images)
+        return Score(self.metric, {self.metric: share}, {self.metric: spread})
 
     def example(self, batch_size: int = 1) -> Tensor:
         """Give normalized validation images `(batch_size, 3, imgsz, imgsz)`, on the CPU."""

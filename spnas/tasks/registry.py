@@ -21,7 +21,7 @@ class TaskFactory(Protocol):
             DataError: Every problem found.
         """
 
-    def open(self, data: str | None, *, imgsz: int, device: torch.device, workers: int) -> Task:
+    def open(self, data: str | None, *, imgsz: int, device: torch.device) -> Task:
         """Open a data set for training."""
 
 
@@ -33,10 +33,10 @@ class _Detection:
 
         return check_detection(data)
 
-    def open(self, data: str | None, *, imgsz: int, device: torch.device, workers: int) -> Task:
+    def open(self, data: str | None, *, imgsz: int, device: torch.device) -> Task:
         from spnas.tasks.detection import DetectionTask
 
-        return DetectionTask(data, imgsz=imgsz, device=device, workers=workers)
+        return DetectionTask(data, imgsz=imgsz, device=device)
 
 
 class _Classification:
@@ -47,7 +47,7 @@ class _Classification:
 
         return check_classification(data)
 
-    def open(self, data: str | None, *, imgsz: int, device: torch.device, workers: int) -> Task:
+    def open(self, data: str | None, *, imgsz: int, device: torch.device) -> Task:
         from spnas.tasks.classification import ClassificationTask
 
         return ClassificationTask(data, imgsz=imgsz, device=device)
@@ -90,9 +90,7 @@ def check_data(kind: str, data: str | None) -> DataInfo:
     return _factory(kind).check(data)
 
 
-def open_task(
-    kind: str, data: str | None, *, imgsz: int, device: torch.device, workers: int = 0
-) -> Task:
+def open_task(kind: str, data: str | None, *, imgsz: int, device: torch.device) -> Task:
     """Open a data set for training and validation; its images stay in memory where they fit.
 
     Only what is needed to open it is checked here: call `check_data` once before.
@@ -102,10 +100,9 @@ def open_task(
         data: As for `check_data`.
         imgsz: Height and width of the square input, pixels.
         device: Where batches go.
-        workers: Processes that load and augment detection images; 0 does it in this one.
 
     Raises:
         DataError: The data set is not there or cannot be read.
         ConfigError: The kind is not known.
     """
-    return _factory(kind).open(data, imgsz=imgsz, device=device, workers=workers)
+    return _factory(kind).open(data, imgsz=imgsz, device=device)

@@ -16,6 +16,7 @@ from torch import nn
 from spnas.errors import TrainingError
 from spnas.tasks.base import Score, Task
 from spnas.training.batchnorm import reestimate_batchnorm
+from spnas.training.precision import autocast
 from spnas.training.schedule import Schedule
 
 MAX_GRADIENT_NORM = 10.0  # as Ultralytics' trainer clips
@@ -119,7 +120,7 @@ def score_model(model: nn.Module, task: Task, calibration: int) -> Score:
         calibration: Training images to estimate the statistics on.
     """
     task.attach(model)
-    with torch.no_grad():
+    with torch.no_grad(), autocast(next(model.parameters()).device):
         reestimate_batchnorm(model, task.calibration_images(calibration))
     return task.evaluate(model.eval())
 
@@ -182,7 +183,7 @@ def _step(
     for group in optimizer.param_groups:
         group["lr"] = rate
     device = next(model.parameters()).device
-    with torch.autocast(device.type, torch.bfloat16, enabled=_bfloat16_pays(device)):
+    with autocast(device):
         loss = task.loss(model, batch)
     value = float(loss.detach())
     if math.isfinite(value):
@@ -201,13 +202,6 @@ def _optimizer(model: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
         {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
     ]
     return torch.optim.AdamW(groups, lr=schedule.lr, fused=True)
-
-
-def _bfloat16_pays(device: torch.device) -> bool:
-    """Whether the device computes in bfloat16 natively; elsewhere it is emulated, and slower than float32."""
-    if device.type == "cuda":
-        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return device.type == "cpu" and bool(torch.cpu._is_avx512_bf16_supported())
 
 
 @contextlib.contextmanager
