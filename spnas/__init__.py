@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from spnas.latency import deploy
     from spnas.networks import deploy_model, load_model, load_pareto
     from spnas.operators import Host, Operator, register_operator
+    from spnas.sampler import LatencyAwareSampler
     from spnas.spaces import SearchSpace, load_space
     from spnas.ultralytics import YOLO
 
@@ -22,6 +23,7 @@ __version__ = "0.1.0"
 
 _LAZY = {
     "Host": "spnas.operators",
+    "LatencyAwareSampler": "spnas.sampler",
     "Operator": "spnas.operators",
     "SearchSpace": "spnas.spaces",
     "YOLO": "spnas.ultralytics",
@@ -40,6 +42,7 @@ __all__ = [
     "ConvSite",
     "Host",
     "InputError",
+    "LatencyAwareSampler",
     "Operator",
     "SearchSpace",
     "SpnasError",

@@ -12,6 +12,7 @@ The tree::
     |   +-- BudgetError            a budget that cannot be read, or too small for anything
     |   +-- ConfigError            a search option
     |   +-- RunError               a run directory: it exists, does not exist, or is incomplete
+    +-- SpaceExhaustedError        every architecture of a search space has been proposed
     +-- TrainingError              a training that diverged (a loss that is not finite)
     +-- DeviceLostError            the node that latency is measured on is gone
 """
@@ -71,6 +72,10 @@ class ConfigError(InputError):
 
 class RunError(InputError):
     """A run directory that exists already, does not exist, or is incomplete."""
+
+
+class SpaceExhaustedError(SpnasError):
+    """Every architecture of a search space has been proposed."""
 
 
 class TrainingError(SpnasError):

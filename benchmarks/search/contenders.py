@@ -14,8 +14,11 @@ import optuna
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import TrialState
 from problems import Params, Problem
+from sklearn.linear_model import Ridge
 
+from spnas import LatencyAwareSampler
 from spnas.runs.pareto import pareto_indices
+from spnas.sampler.categories import Categories
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
@@ -49,6 +52,41 @@ class OptunaContender:
             self.study.tell(key, [accuracy, latency])
         else:
             self.study.tell(key, state=TrialState.FAIL)
+
+
+class LatencyAware(OptunaContender):
+    """This project's sampler: it knows latency, and the prior where the problem has one; not the reference point."""
+
+    def __init__(self, problem: Problem, seed: int) -> None:
+        super().__init__(problem, LatencyAwareSampler(problem.latency, problem.prior, seed))
+
+
+class LatencyLearned(LatencyAware):
+    """The same as a search of spnas uses it: latency is a line fitted to what was evaluated, after a search's seeds."""
+
+    def __init__(self, problem: Problem, seed: int) -> None:
+        self._categories = Categories(problem.choices)
+        self._rows: list[Params] = []
+        self._latencies: list[float] = []
+        sampler = LatencyAwareSampler(self._foretell, problem.prior, seed)
+        OptunaContender.__init__(self, problem, sampler)
+        self._seeds = list(_seeds(problem))
+
+    def _foretell(self, many: list[dict[str, Any]]) -> np.ndarray:
+        hot = self._categories.one_hot
+        model = Ridge(alpha=1.0).fit(hot(self._categories.encode(self._rows)), self._latencies)
+        lowest = 0.01 * max(self._latencies)
+        return np.maximum(model.predict(hot(self._categories.encode(many))), lowest)
+
+    def ask(self, given: Params | None = None) -> tuple[Any, Params]:
+        if given is None and self._seeds:
+            given = self._seeds.pop(0)
+        return super().ask(given)
+
+    def tell(self, key: Any, params: Params, accuracy: float, latency: float) -> None:
+        self._rows.append(params)
+        self._latencies.append(latency)
+        super().tell(key, params, accuracy, latency)
 
 
 class TpeAndOffspring(OptunaContender):
@@ -215,6 +253,8 @@ CONTENDERS: dict[str, Callable[[Problem, int], Contender]] = {
     "nsga2": _optuna(lambda seed: optuna.samplers.NSGAIISampler(population_size=20, seed=seed)),
     "tpe": _optuna(tpe),
     "tpe+offspring": TpeAndOffspring,
+    "spnas": LatencyAware,
+    "spnas-learned": LatencyLearned,
 }
 """Contenders by name; functions of problem and seed."""
 

@@ -25,6 +25,7 @@ _OPTIONS = (
     "runtime",
     "latency_on",
     "address",
+    "sampler",
 )
 
 
@@ -70,6 +71,9 @@ def add_parser(subparsers: Any) -> None:
     )
     parser.add_argument(
         "--address", help="join a running Ray cluster: auto or HOST:PORT; default: a private Ray"
+    )
+    parser.add_argument(
+        "--sampler", help="latency-aware, tpe, nsga2 or random; default latency-aware"
     )
     parser.add_argument(
         "--config", type=Path, help="yaml with these and more options, see docs/search.md"

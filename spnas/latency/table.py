@@ -49,6 +49,18 @@ class LatencyTable:
         times = self.times[site][choice]
         return 0.0 if choice == REGULAR else times.seconds - times.plain_s
 
+    def share(self, site: str, choice: Choice) -> float:
+        """Give what a choice at a site adds to the latency ratio, the correction included.
+
+        Raises:
+            KeyError: The table does not hold the choice at this site.
+        """
+        if choice == REGULAR:
+            return 0.0
+        correction = self.correction or {}
+        factor = 1 + correction.get("sum", 0.0)
+        return factor * self.added(site, choice) / self.base_s + correction.get(choice.op, 0.0)
+
     def ratio(self, architecture: Architecture) -> float:
         """Foretell an architecture's latency over the base's."""
         return 1.0 + float(self._features([architecture])[0] @ self._weights())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import (
@@ -22,6 +22,7 @@ from spnas.errors import ConfigError
 from spnas.search.limits import Limit
 
 Positive = Annotated[int, Field(gt=0)]
+SamplerName = Literal["latency-aware", "tpe", "nsga2", "random"]
 MaxLatency = Annotated[Limit, PlainValidator(Limit.latency), PlainSerializer(str)]
 MaxCount = Annotated[Limit, PlainValidator(Limit.count), PlainSerializer(str)]
 
@@ -72,6 +73,7 @@ class SearchConfig(BaseModel):
         latency_on: Where latency is measured: `cpu`, `cuda`, or `node:RESOURCE` for the node of the cluster that offers
             that Ray resource; None for the device that trains.
         latency_batch: Images in a forward that latency is measured with; None for the network's own, mostly 1.
+        sampler: What proposes architectures.
         table_share: Share of what is left of the budget that measuring the latency table may take; 0 for no table.
         address: `auto` or `HOST:PORT` of a running Ray cluster to join; None starts a private Ray.
         trial_timeout_s: Seconds after which a trial is given up as hanging.
@@ -103,6 +105,7 @@ class SearchConfig(BaseModel):
     max_macs: MaxCount | None = None
     latency_on: Annotated[str, AfterValidator(_latency_target)] | None = None
     latency_batch: Positive | None = None
+    sampler: SamplerName = "latency-aware"
     table_share: Annotated[float, Field(ge=0, le=1)] = 0.05
     address: str | None = None
     trial_timeout_s: Annotated[float, Field(gt=0, le=1e7)] = 3600.0

@@ -1,43 +1,45 @@
-"""Latency foretold from what was measured, so that no worker is spent on candidates that are surely too slow."""
+"""Latency foretold from what was measured: proposals are made with it, and what is too slow is spared a worker."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import KFold
 
 from spnas.architecture import Architecture
 from spnas.latency import LatencyTable
 from spnas.runs import TrialRecord
+from spnas.sampler.categories import Categories, Floats
 from spnas.spaces import SearchSpace
 
 _FOLDS = 5
-# Measured architectures below which nothing is foretold: of a table, and without one.
+# Measured architectures below which nothing is foretold: with a table to correct, and without one.
 _FEWEST_CORRECTED, _FEWEST = 8, 12
+_LOWEST = 0.01  # ratio; a line may reach below 0
 
 
-class _Regression(Protocol):
-    """Learns latency ratios from measured architectures."""
+@dataclass(frozen=True)
+class _Line:
+    """A latency ratio as a sum: a start, and a share for each choice of each variable, `(width,)`."""
 
-    def fit(self, architectures: Sequence[Architecture], ratios: Sequence[float]) -> _Regression:
-        """Learn; what was known before stays as it was."""
+    start: float
+    shares: Floats
 
-    def ratios(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
-        """Foretell latencies over the base's."""
-
-    def uncertainty(self, architecture: Architecture) -> float:
-        """Say how large an error to expect, against other architectures'."""
+    def __call__(self, hot: Floats) -> Floats:
+        """Foretell the ratios of one-hot rows `(N, width)`."""
+        return np.asarray(self.start + hot @ self.shares)
 
 
 class LatencyModel:
     """Foretells a candidate's latency ratio from the trials measured so far and the latency table, if there is one.
 
-    It only ever spares measurements: what is trained has been measured.
+    A network's latency is nearly the sum over its layers: the table's sum, corrected by what was measured end to end, or
+    without a table a ridge regression on the choices, which with few measurements stays near their mean. It only ever
+    spares measurements: what is trained has been measured.
 
     Args:
         space: The search space.
@@ -45,8 +47,13 @@ class LatencyModel:
     """
 
     def __init__(self, space: SearchSpace, table: LatencyTable | None = None) -> None:
-        self._fewest = _FEWEST_CORRECTED if table else _FEWEST
-        self._model: _Regression = _CorrectedTable(table) if table else _OneHot(space)
+        self._space, self._table = space, table
+        self._categories = Categories(
+            {name: [str(choice) for choice in choices] for name, choices in space.variables.items()}
+        )
+        self._line = _Line(1.0, np.zeros(self._categories.width))
+        if table is not None:
+            self._line = self._line_of(table)
         self._measured = 0
         self._spread = 0.0
 
@@ -57,18 +64,19 @@ class LatencyModel:
             for record in records
             if record.latency_ratio is not None
         }
-        if len(measured) < self._fewest or len(measured) == self._measured:
+        fewest = _FEWEST if self._table is None else _FEWEST_CORRECTED
+        if len(measured) < fewest or len(measured) == self._measured:
             return
         self._measured = len(measured)
-        architectures, ratios = list(measured), list(measured.values())
+        architectures, ratios = list(measured), np.array(list(measured.values()), dtype=float)
+        hot = self._hot(architectures)
         errors = np.empty(len(ratios))
-        for known, rest in KFold(_FOLDS, shuffle=True, random_state=0).split(architectures):
-            fitted = self._model.fit([architectures[i] for i in known], [ratios[i] for i in known])
-            others = [architectures[i] for i in rest]
-            scale = [self._model.uncertainty(architecture) for architecture in others]
-            errors[rest] = ([ratios[i] for i in rest] - fitted.ratios(others)) / scale
+        for known, rest in KFold(_FOLDS, shuffle=True, random_state=0).split(hot):
+            line = self._fit([architectures[i] for i in known], hot[known], ratios[known])
+            scale = [self._uncertainty(architectures[i]) for i in rest]
+            errors[rest] = (ratios[rest] - line(hot[rest])) / scale
         self._spread = float(np.sqrt(np.mean(errors**2)))
-        self._model = self._model.fit(architectures, ratios)
+        self._line = self._fit(architectures, hot, ratios)
 
     def predict(self, architecture: Architecture) -> tuple[float, float] | None:
         """Foretell the latency over the base's, with the standard error of such predictions by cross-validation.
@@ -78,60 +86,57 @@ class LatencyModel:
         """
         if not self._measured:
             return None
-        spread = self._spread * self._model.uncertainty(architecture)
-        return float(self._model.ratios([architecture])[0]), spread
+        ratio = float(self._line(self._hot([architecture]))[0])
+        return ratio, self._spread * self._uncertainty(architecture)
 
+    @property
+    def error(self) -> float | None:
+        """Standard error for an architecture with half of its sites replaced; None while too little was measured."""
+        if not self._measured:
+            return None
+        return self._spread * self._scale(len(self._space.choices) / 2)
 
-class _CorrectedTable:
-    """The latency table's sums, corrected by what was measured end to end."""
+    def ratios(self, many: Sequence[Mapping[str, str]]) -> Floats:
+        """Foretell the ratios of many architectures of the space, given by the text of each variable's choice.
 
-    def __init__(self, table: LatencyTable) -> None:
-        self._table = table
+        Returns:
+            Ratios above 0; all alike while nothing is known.
+        """
+        rows = self._categories.one_hot(self._categories.encode(many))
+        return np.asarray(np.maximum(self._line(rows), _LOWEST))
 
-    def fit(self, architectures: Sequence[Architecture], ratios: Sequence[float]) -> _Regression:
-        return _CorrectedTable(self._table.fitted(architectures, ratios))
+    def _fit(self, architectures: Sequence[Architecture], hot: Floats, ratios: Floats) -> _Line:
+        if self._table is None:
+            model = Ridge(alpha=1.0).fit(hot, ratios)
+            return _Line(float(model.intercept_), np.asarray(model.coef_))
+        return self._line_of(self._table.fitted(architectures, ratios.tolist()))
 
-    def ratios(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
-        return self._table.ratios(architectures)
+    def _line_of(self, table: LatencyTable) -> _Line:
+        """Take the table's shares; tied sites add up."""
+        tied = {group[0]: group for group in self._space.ties}
+        shares = [
+            sum(table.share(site, choice) for site in tied.get(name, (name,)))
+            for name, choices in self._space.variables.items()
+            for choice in choices
+        ]
+        return _Line(1.0, np.array(shares))
 
-    def uncertainty(self, architecture: Architecture) -> float:
-        """The base is known; each replaced site adds an error of its own."""
-        return math.sqrt(max(1, len(architecture)))
+    def _uncertainty(self, architecture: Architecture) -> float:
+        return self._scale(len(architecture))
 
+    def _scale(self, replaced: float) -> float:
+        """With a table the base is known and each replaced site adds an error of its own; else all are alike."""
+        return 1.0 if self._table is None else math.sqrt(max(1.0, replaced))
 
-class _OneHot:
-    """Ridge regression on the choices, one column a variable and choice.
-
-    Latency of a network is nearly the sum over its layers, so a linear model is the right shape; with few measurements
-    the ridge holds it near their mean.
-    """
-
-    def __init__(self, space: SearchSpace, model: Ridge | None = None) -> None:
-        self._space, self._model = space, model
-        self._columns = {
-            key: column
-            for column, key in enumerate(
-                (name, choice) for name, choices in space.variables.items() for choice in choices
-            )
-        }
-
-    def fit(self, architectures: Sequence[Architecture], ratios: Sequence[float]) -> _Regression:
-        return _OneHot(self._space, Ridge(alpha=1.0).fit(self._rows(architectures), ratios))
-
-    def ratios(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
-        assert self._model is not None, "fit comes first"
-        foretold: NDArray[np.float64] = self._model.predict(self._rows(architectures))
-        return foretold
-
-    def uncertainty(self, architecture: Architecture) -> float:
-        return 1.0
-
-    def _rows(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
-        rows = np.zeros((len(architectures), len(self._columns)))
-        for row, architecture in zip(rows, architectures, strict=True):
-            for name in self._space.variables:
-                # The base may have choices that the space does not offer.
-                column = self._columns.get((name, architecture[name]))
-                if column is not None:
-                    row[column] = 1.0
-        return rows
+    def _hot(self, architectures: Sequence[Architecture]) -> Floats:
+        """Give one-hot rows, with zeros for choices of the base that the space does not offer."""
+        return np.array(
+            [
+                [
+                    float(architecture[name] == choice)
+                    for name, choices in self._space.variables.items()
+                    for choice in choices
+                ]
+                for architecture in architectures
+            ]
+        )

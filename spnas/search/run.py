@@ -120,6 +120,7 @@ def _search(run: RunDirectory, plan: Plan, console: Console) -> RunDirectory:
             plan.space,
             plan.info.columns[0],
             plan.config.seed,
+            plan.config.sampler,
         )
         try:
             budget = Budget.parse(plan.config.budget)

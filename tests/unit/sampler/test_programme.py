@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from spnas.search.programme import solve_budgets
+from spnas.sampler.programme import solve_budgets
 
 Tables = tuple[dict[str, dict[str, float]], dict[str, dict[str, float]]]
 
