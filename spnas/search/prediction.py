@@ -37,7 +37,7 @@ class _Line:
 class LatencyModel:
     """Foretells a candidate's latency ratio from the trials measured so far and the latency table, if there is one.
 
-    A network's latency is nearly the sum over its layers: the table's sum, corrected by what was measured end to end, or
+    A network's latency is nearly the sum over its layers: the table's sum, corrected by what was measured end to end;
     without a table a ridge regression on the choices, which with few measurements stays near their mean. It only ever
     spares measurements: what is trained has been measured.
 
