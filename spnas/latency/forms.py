@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from spnas.device import resolve_device
 from spnas.latency.isolation import device_lock
 from spnas.latency.layers import LayerTimer
+from spnas.latency.runtimes.pointwise import route_pointwise
 from spnas.networks.deploy import deploy_model, find_operators
 from spnas.operators import Operator
 
@@ -26,7 +27,8 @@ def deploy(
     """Give a model's deployed form for a device: every BatchNorm folded, each operator in its fastest form there.
 
     Operators that have several exact deployed forms, such as SPConv, are timed in all that apply, once for each
-    distinct layer; the times are kept in the user's cache folder.
+    distinct layer; the times are kept in the user's cache folder. For torch on one CPU thread, 1x1 convolutions go
+    to oneDNN.
 
     Args:
         model: The model, in any mode; it is left as it is.
@@ -48,7 +50,10 @@ def deploy(
     )
     chosen = copy.deepcopy(model)
     choose_forms(chosen, example, timer)
-    return deploy_model(chosen)
+    deployed = deploy_model(chosen)
+    if timer.runtime == "torch" and where.type == "cpu" and threads == 1:
+        route_pointwise(deployed, example.to(next(deployed.parameters())))
+    return deployed
 
 
 def choose_forms(model: nn.Module, example: Tensor, timer: LayerTimer) -> dict[str, str]:

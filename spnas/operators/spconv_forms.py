@@ -68,9 +68,9 @@ class Split(_Apart):
     def forward(self, x: Tensor) -> Tensor:
         """Map `(N, Cin, H, W)` to `(N, Cout, H', W')`."""
         r, u = x[:, : self.split], self.pool(x[:, self.split :])
-        yr = self.gwc(r) + self.pwc(self.pool(r))
+        yr = self.gwc(r).add_(self.pwc(self.pool(r)))
         gate = self.gate(_mean(yr), self.pw(_mean(u)))
-        out: Tensor = self.act(torch.lerp(self.pw(u), yr, gate))
+        out: Tensor = self.act(self.pw(u).lerp_(yr, gate))
         return out
 
 
@@ -80,8 +80,8 @@ class OutputGate(_Apart):
     def forward(self, x: Tensor) -> Tensor:
         """Map `(N, Cin, H, W)` to `(N, Cout, H', W')`."""
         r, u = x[:, : self.split], self.pool(x[:, self.split :])
-        yr, yu = self.gwc(r) + self.pwc(self.pool(r)), self.pw(u)
-        out: Tensor = self.act(torch.lerp(yu, yr, self.gate(_mean(yr), _mean(yu))))
+        yr, yu = self.gwc(r).add_(self.pwc(self.pool(r))), self.pw(u)
+        out: Tensor = self.act(yu.lerp_(yr, self.gate(_mean(yr), _mean(yu))))
         return out
 
 

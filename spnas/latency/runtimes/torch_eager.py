@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from spnas.latency.runtimes.allocator import keep_freed_memory
 from spnas.latency.runtimes.base import register_runtime
 from spnas.latency.runtimes.clocks import Clock, Forward, cpu_clock, cuda_clock, wall_clock
+from spnas.latency.runtimes.pointwise import route_pointwise
 from spnas.latency.runtimes.session import DeployedSession
 
 
@@ -30,6 +31,8 @@ def torch_session(
 
     def prepare(network: nn.Module, example: Tensor) -> Forward:
         network, image = to_device(network, example, device, dtype)
+        if device.type == "cpu" and threads == 1 and dtype == torch.float32:
+            route_pointwise(network, image)
         return lambda: network(image)
 
     try:
