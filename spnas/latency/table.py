@@ -32,8 +32,8 @@ class LatencyTable:
     Attributes:
         base_s: Seconds of a forward of the whole base network.
         times: What each site's choices take; the plain convolution under `regular`.
-        correction: Factors that are added to the sum above: of the sum itself, then of the number of sites that hold
-            each operator.
+        correction: Factors of what is added to the sum above: of the sum itself, under `sum`; of the number of sites
+            that hold an operator, under its name; of the share of the base's time that they take, under `time of` it.
     """
 
     base_s: float
@@ -57,9 +57,7 @@ class LatencyTable:
         """
         if choice == REGULAR:
             return 0.0
-        correction = self.correction or {}
-        factor = 1 + correction.get("sum", 0.0)
-        return factor * self.added(site, choice) / self.base_s + correction.get(choice.op, 0.0)
+        return float(self._feature(site, choice) @ self._weights())
 
     def ratio(self, architecture: Architecture) -> float:
         """Foretell an architecture's latency over the base's."""
@@ -123,21 +121,29 @@ class LatencyTable:
 
     def _columns(self) -> list[str]:
         ops = {choice.op for choices in self.times.values() for choice in choices}
-        return ["sum", *sorted(ops - {REGULAR.op})]
+        names = sorted(ops - {REGULAR.op})
+        return ["sum", *names, *(f"time of {name}" for name in names)]
 
     def _weights(self) -> NDArray[np.float64]:
         correction = self.correction or {}
         return np.array([(name == "sum") + correction.get(name, 0.0) for name in self._columns()])
 
     def _features(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
-        """Give a row an architecture: the sum, over the base's time, and how many sites hold each operator."""
-        columns = self._columns()
-        rows = np.zeros((len(architectures), len(columns)))
+        """Give a row an architecture: the features of its sites, added up."""
+        rows = np.zeros((len(architectures), len(self._columns())))
         for row, architecture in zip(rows, architectures, strict=True):
             for site, choice in architecture.items():
-                row[0] += self.added(site, choice) / self.base_s
-                row[columns.index(choice.op)] += 1
+                row += self._feature(site, choice)
         return rows
+
+    def _feature(self, site: str, choice: Choice) -> NDArray[np.float64]:
+        """Give what the correction is a line in: what a choice adds, that it is there, and the time that it takes."""
+        columns = self._columns()
+        row = np.zeros(len(columns))
+        row[0] = self.added(site, choice) / self.base_s
+        row[columns.index(choice.op)] = 1
+        row[columns.index(f"time of {choice.op}")] = self.times[site][choice].seconds / self.base_s
+        return row
 
 
 def build_table(

@@ -51,6 +51,17 @@ def test_reads_back_what_was_written() -> None:
     assert back.times["a"][SPCONV].form == "dense"
 
 
+def test_shares_add_up_to_the_ratio_also_when_corrected() -> None:
+    table = many_sites()
+    known = drawn(table, 12, seed=2)
+    ratios = 1 + 0.9 * (table.ratios(known) - 1)
+    for corrected in (table, table.fitted(known, ratios.tolist())):
+        for architecture in drawn(table, 5, seed=3):
+            shares = [corrected.share(site, choice) for site, choice in architecture.items()]
+            assert 1 + sum(shares) == pytest.approx(corrected.ratio(architecture))
+    assert table.share("s0", REGULAR) == 0.0
+
+
 def test_an_unknown_choice_is_told() -> None:
     with pytest.raises(KeyError):
         TABLE.ratio(Architecture({"b": SPCONV}))
