@@ -70,7 +70,7 @@ class Split(_Apart):
         r, u = x[:, : self.split], self.pool(x[:, self.split :])
         yr = self.gwc(r).add_(self.pwc(self.pool(r)))
         gate = self.gate(_mean(yr), self.pw(_mean(u)))
-        out: Tensor = self.act(self.pw(u).lerp_(yr, gate))
+        out: Tensor = self.act(_blend(yr, self.pw(u), gate))
         return out
 
 
@@ -81,7 +81,7 @@ class OutputGate(_Apart):
         """Map `(N, Cin, H, W)` to `(N, Cout, H', W')`."""
         r, u = x[:, : self.split], self.pool(x[:, self.split :])
         yr, yu = self.gwc(r).add_(self.pwc(self.pool(r))), self.pw(u)
-        out: Tensor = self.act(yu.lerp_(yr, self.gate(_mean(yr), _mean(yu))))
+        out: Tensor = self.act(_blend(yr, yu, self.gate(_mean(yr), _mean(yu))))
         return out
 
 
@@ -100,13 +100,13 @@ class GateFirst(_Apart):
         mean_yr = F.conv2d(taps, kxk, groups=groups) + self.pwc(_mean(r))
         gate = self.gate(mean_yr, self.pw(_mean(u)))
         if x.shape[0] != 1:
-            out: Tensor = self.act(torch.lerp(self.pw(u), self.gwc(r) + self.pwc(r), gate))
+            out: Tensor = self.act(_blend(self.gwc(r) + self.pwc(r), self.pw(u), gate))
             return out
         assert self.pw.bias is not None
         assert self.pwc.bias is not None
         share = gate.view(-1, 1, 1, 1)
         pointwise = torch.cat([self.pwc.weight * share, self.pw.weight * (1 - share)], 1)
-        bias = torch.lerp(self.pw.bias, self.pwc.bias, share.flatten())
+        bias = self.pw.bias + share.flatten() * (self.pwc.bias - self.pw.bias)
         y = F.conv2d(r, kxk * share, None, 1, padding, groups=groups)
         gated: Tensor = self.act(y + F.conv2d(x, pointwise, bias))
         return gated
@@ -138,7 +138,7 @@ class Dense(SPConvDeployed):
             )
         yr, u = self.kxk(x[:, : self.split]), x[:, self.split :]
         gate = self.gate(_mean(yr), self.pw(_mean(u)))
-        out: Tensor = self.act(torch.lerp(self.pooled_pointwise(u), yr, gate))
+        out: Tensor = self.act(_blend(yr, self.pooled_pointwise(u), gate))
         return out
 
     def pooled_pointwise(self, u: Tensor) -> Tensor:
@@ -171,6 +171,14 @@ FORMS: dict[str, type[SPConvDeployed]] = {
     "strided": Strided,
     "gate-first": GateFirst,
 }
+
+
+def _blend(yr: Tensor, yu: Tensor, gate: Tensor) -> Tensor:
+    """Give `gate yr + (1 - gate) yu`; `yu` may be overwritten."""
+    # ONNX has no lerp: it would become both of torch's formulas for it and a choice between them at every pixel.
+    if torch.onnx.is_in_onnx_export() or torch.compiler.is_compiling():
+        return yu + gate * (yr - yu)
+    return yu.lerp_(yr, gate)
 
 
 def _mean(x: Tensor) -> Tensor:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import onnx
 import pytest
 import torch
 from thop import profile
 from torch import Tensor, nn
 
 from spnas.architecture import ConvSite
+from spnas.latency.runtimes.onnx_export import export
 from spnas.operators import Host
 from spnas.operators.spconv import SPConv
+from spnas.operators.spconv_forms import FORMS
 
 
 class PublishedSPConv(nn.Module):
@@ -158,3 +161,14 @@ def test_inherited_branches_add_up_to_the_convolution_on_flat_images(
     plain = conv(x) if bn is None else bn(conv(x))
     inner = (..., slice(1, -1), slice(1, -1))  # zero padding is no flat image
     torch.testing.assert_close(y[inner], plain[inner], rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("form", [name for name in FORMS if name != "strided"])
+def test_no_deployed_form_chooses_between_values_in_onnx(form: str) -> None:
+    """As torch's lerp would: three passes over the outputs where one or two do."""
+    operator = make(16, 16, 3, 1, 0.5).eval()
+    operator.form = form
+    data = export(operator.deploy(), torch.rand(1, 16, 8, 8))
+    nodes = {node.op_type for node in onnx.load_from_string(data).graph.node}
+    assert "Sigmoid" in nodes
+    assert "Where" not in nodes
