@@ -39,7 +39,7 @@ def apply_architecture(
     slots = {slot.site.name: slot for slot in find_slots(model)}
     check_architecture(model, architecture)
     for name in architecture:
-        _replace(model, slots[name], _operator(slots[name], architecture, inherit))
+        put_operator(model, slots[name], _operator(slots[name], architecture, inherit))
     _recount(model)
     record_architecture(model, architecture)
     return model
@@ -85,7 +85,7 @@ def _operator(slot: Slot, architecture: Architecture, inherit: bool) -> Operator
     return operator.train(slot.bn.training)
 
 
-def _replace(model: nn.Module, slot: Slot, operator: Operator) -> None:
+def put_operator(model: nn.Module, slot: Slot, operator: Operator) -> None:
     """Put the operator in the place of the slot's module and take the BatchNorm left behind out."""
     set_module(model, slot.site.name, operator)
     if slot.bn_name is not None:
