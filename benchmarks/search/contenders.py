@@ -88,8 +88,9 @@ class LatencyLearned(LatencyAware):
         return super().ask(given)
 
     def tell(self, key: Any, params: Params, accuracy: float, latency: float) -> None:
-        self._rows.append(params)
-        self._latencies.append(latency)
+        if np.isfinite(accuracy):
+            self._rows.append(params)
+            self._latencies.append(latency)
         super().tell(key, params, accuracy, latency)
 
 
