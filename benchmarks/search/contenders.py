@@ -20,6 +20,8 @@ from spnas import LatencyAwareSampler
 from spnas.runs.pareto import pareto_indices
 from spnas.sampler.categories import Categories
 
+_FEWEST = 12  # evaluations before latency is foretold, as in a search without a latency table
+
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 warnings.filterwarnings("ignore", category=optuna.exceptions.ExperimentalWarning)
 
@@ -70,9 +72,11 @@ class LatencyLearned(LatencyAware):
         self._latencies: list[float] = []
         sampler = LatencyAwareSampler(self._foretell, problem.prior, seed)
         OptunaContender.__init__(self, problem, sampler)
-        self._seeds = list(_seeds(problem))
+        self._seeds = list(_seeds(problem)) if problem.name.startswith("sites39") else []
 
     def _foretell(self, many: list[dict[str, Any]]) -> np.ndarray:
+        if len(self._rows) < _FEWEST:
+            return np.ones(len(many))
         hot = self._categories.one_hot
         model = Ridge(alpha=1.0).fit(hot(self._categories.encode(self._rows)), self._latencies)
         lowest = 0.01 * max(self._latencies)
@@ -84,8 +88,9 @@ class LatencyLearned(LatencyAware):
         return super().ask(given)
 
     def tell(self, key: Any, params: Params, accuracy: float, latency: float) -> None:
-        self._rows.append(params)
-        self._latencies.append(latency)
+        if np.isfinite(accuracy):
+            self._rows.append(params)
+            self._latencies.append(latency)
         super().tell(key, params, accuracy, latency)
 
 
