@@ -151,6 +151,11 @@ class RunDirectory:
         return self.path / "latency_table.json"
 
     @property
+    def scores(self) -> Path:
+        """How much each choice would hurt at each site; absent where that was not worked out."""
+        return self.path / "scores.json"
+
+    @property
     def log(self) -> Path:
         """What the search said."""
         return self.path / "log.txt"

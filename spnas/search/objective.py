@@ -24,7 +24,7 @@ from spnas.networks.deploy import set_forms
 from spnas.search.bench import Bench, Measured
 from spnas.search.limits import Limits
 from spnas.tasks import Task, open_task
-from spnas.training import Schedule, TrainingResult, train
+from spnas.training import Schedule, Scores, TrainingResult, choice_scores, train
 
 
 @dataclass(frozen=True)
@@ -287,6 +287,22 @@ def measure_table(
         (settings.latency_batch, 3, settings.imgsz, settings.imgsz), generator=generator
     )
     return (bench or _own_bench(settings)).table(base, choices, example, limit_s)
+
+
+def score_choices(settings: TrialSettings, choices: Mapping[str, Sequence[Choice]]) -> Scores:
+    """Score each choice at each site by how much it would raise the trained base's loss; see `choice_scores`.
+
+    Args:
+        settings: What every trial shares.
+        choices: The choices of each site, by the site's name.
+    """
+    torch.set_num_threads(settings.threads)
+    device = torch.device(settings.device)
+    task = open_task(settings.kind, settings.data, imgsz=settings.imgsz, device=device)
+    base = get_network(settings.network).build(settings.num_classes)
+    load_base_weights(base, settings.weights)
+    task.attach(base)
+    return choice_scores(base.to(device), choices, task, imgsz=settings.imgsz, seed=settings.seed)
 
 
 def _own_bench(settings: TrialSettings) -> Bench:

@@ -15,7 +15,6 @@ import yaml
 from rich.console import Console
 from rich.logging import RichHandler
 
-from spnas.latency import LatencyTable
 from spnas.runs import RunDirectory, write_text_atomic
 from spnas.search.base import prepare_base
 from spnas.search.budget import Budget, Ledger
@@ -23,13 +22,12 @@ from spnas.search.config import SearchConfig, read_config, write_config
 from spnas.search.coordinator import Coordinator, spent_so_far
 from spnas.search.emit import write_results
 from spnas.search.environment import describe_environment
+from spnas.search.knowledge import Knowledge, prepare_knowledge
 from spnas.search.plan import Plan, make_plan
-from spnas.search.prediction import LatencyModel
 from spnas.search.progress import Progress
 from spnas.search.scheduler import RungRule
 from spnas.search.seeds import seed_architectures
 from spnas.search.study import SearchStudy
-from spnas.search.table import prepare_table
 
 if TYPE_CHECKING:
     from spnas.search.remote import RemoteBench
@@ -146,7 +144,7 @@ def _run_phases(
         bench = _open_bench(run, plan)
         base = study.get("base") or prepare_base(run, plan, study, ledger, bench)
         study.limits = plan.limits(base)
-        _line_up(study, plan, prepare_table(run, plan, study, ledger, bench))
+        _line_up(study, plan, prepare_knowledge(run, plan, study, ledger, bench))
         lost = study.recover()
         if lost:
             logger.info("resumed: %d trials that were under way are run again", lost)
@@ -169,11 +167,11 @@ def _run_phases(
     return coordinator
 
 
-def _line_up(study: SearchStudy, plan: Plan, table: LatencyTable | None) -> None:
-    """Let latencies be foretold from the table, and put the first trials in the queue where that is not done yet."""
-    study.latency_model = LatencyModel(plan.space, table)
+def _line_up(study: SearchStudy, plan: Plan, known: Knowledge) -> None:
+    """Tell the study what is known, and put the first trials in the queue where that is not done yet."""
+    study.inform(known.table, known.scores)
     if not study.get("lined_up"):
-        study.enqueue(seed_architectures(plan.space, table))
+        study.enqueue(seed_architectures(plan.space, known.table, known.scores))
         study.set("lined_up", True)
 
 

@@ -23,12 +23,11 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from spnas.errors import SpnasError
-from spnas.latency import LatencyTable
 from spnas.search.coordinator import Coordinator
 from spnas.search.objective import Evaluation, TrialSettings
 from spnas.search.plan import Plan
 from spnas.search.remote import RemoteBench
-from spnas.search.worker import BaseEvent, evaluate_trial, stream_base, stream_table
+from spnas.search.worker import BaseEvent, Learnt, evaluate_trial, stream_base, stream_knowledge
 
 T = TypeVar("T")
 
@@ -127,12 +126,12 @@ def run_base(
     return _run_alone("the base network", stream_base, plan, args)
 
 
-def run_table(
+def run_knowledge(
     settings: TrialSettings, plan: Plan, limit_s: float, bench: RemoteBench | None = None
-) -> Iterator[tuple[LatencyTable | None] | None]:
-    """Measure the latency table in such a worker; see `stream_table`."""
+) -> Iterator[Learnt | None]:
+    """Measure the latency table and score the choices in such a worker; see `stream_knowledge`."""
     args = (settings, plan.space.choices, limit_s, bench)
-    return _run_alone("the latency table", stream_table, plan, args)
+    return _run_alone("the latency table", stream_knowledge, plan, args)
 
 
 def _run_alone(

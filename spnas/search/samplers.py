@@ -16,6 +16,7 @@ def make_sampler(
     seed: int,
     space: Mapping[str, Sequence[str]],
     latency: Callable[[list[dict[str, str]]], Floats],
+    prior: Mapping[str, Mapping[str, float]] | None = None,
 ) -> optuna.samplers.BaseSampler:
     """Make a sampler.
 
@@ -24,9 +25,10 @@ def make_sampler(
         seed: Of its random numbers.
         space: The choices of each parameter.
         latency: Foretells latencies to the one that wants to know them.
+        prior: A score of each choice of each parameter, likewise.
     """
     if name == "latency-aware":
-        return LatencyAwareSampler(latency, seed=seed, space=space)
+        return LatencyAwareSampler(latency, prior, seed, space=space)
     if name == "tpe":  # multivariate, the best of Optuna's own on tables of architectures
         return optuna.samplers.TPESampler(multivariate=True, constant_liar=True, seed=seed)
     if name == "nsga2":

@@ -10,6 +10,7 @@ import random
 import sqlite3
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,14 +21,16 @@ from sqlalchemy import event
 
 from spnas.architecture import REGULAR, Architecture, Choice
 from spnas.errors import RunError, SpaceExhaustedError
+from spnas.latency import LatencyTable
 from spnas.runs import TrialRecord
 from spnas.runs.records import Origin, State
-from spnas.sampler import LatencyAwareSampler
+from spnas.sampler import Floats, LatencyAwareSampler
 from spnas.search.config import SamplerName
 from spnas.search.limits import Limits
 from spnas.search.prediction import LatencyModel
 from spnas.search.samplers import make_sampler
 from spnas.spaces import SearchSpace
+from spnas.training import Scores
 
 _STUDY_NAME = "spnas"
 _ASKS_BEFORE_DRAWING = 20
@@ -116,9 +119,10 @@ class SearchStudy:
             else 0
         )
         self.latency_model = LatencyModel(space)
-        self._sampler = make_sampler(
-            sampler, seed + earlier, choices, lambda many: self.latency_model.ratios(many)
+        self._make_sampler = partial(
+            make_sampler, sampler, seed + earlier, choices, self._foretell_ratios
         )
+        self._sampler = self._make_sampler()
         self._study = optuna.create_study(
             storage=self._storage,
             study_name=_STUDY_NAME,
@@ -135,6 +139,24 @@ class SearchStudy:
             self._next = max(self._next, trial.user_attrs.get("trial", -1) + 1)
             if "record" in trial.user_attrs:
                 self._remember(record_from_json(trial.user_attrs["record"]))
+
+    def inform(self, table: LatencyTable | None, scores: Scores | None) -> None:
+        """Take what is known before any trial: latencies of choices, and the sampler's prior."""
+        self.latency_model = LatencyModel(self._space, table)
+        prior = None
+        if scores is not None:
+            tied = {group[0]: group for group in self._space.ties}
+            prior = {
+                name: {
+                    str(choice): sum(scores[site][choice] for site in tied.get(name, (name,)))
+                    for choice in choices
+                }
+                for name, choices in self._space.variables.items()
+            }
+        self._sampler = self._study.sampler = self._make_sampler(prior)
+
+    def _foretell_ratios(self, many: list[dict[str, str]]) -> Floats:
+        return self.latency_model.ratios(many)
 
     # -- what is known ---------------------------------------------------------------------------
 

@@ -25,15 +25,18 @@ from spnas.search.objective import (
     Evaluator,
     TrialSettings,
     measure_table,
+    score_choices,
     train_base,
 )
-from spnas.training import Schedule
+from spnas.training import Schedule, Scores
 
 T = TypeVar("T")
 E = TypeVar("E")
 
 # After each epoch its number and mean loss; None now and then between; at last the facts of `train_base`.
 BaseEvent = tuple[int, float] | None | dict[str, Any]
+# The latency table, None where it was given up, and the choices' scores, or why there are none.
+Learnt = tuple[LatencyTable | None, Scores | str]
 _SIGN_OF_LIFE_S = 2.0
 
 _evaluators: dict[TrialSettings, Evaluator] = {}
@@ -105,18 +108,26 @@ def stream_base(
     yield from _stream(work)  # not returned: Ray asks for a generator function
 
 
-def stream_table(
+def stream_knowledge(
     settings: TrialSettings,
     choices: Mapping[str, Sequence[Choice]],
     limit_s: float,
     bench: AnyBench | None = None,
-) -> Iterator[tuple[LatencyTable | None] | None]:
-    """Measure the latency table as `measure_table` does.
+) -> Iterator[Learnt | None]:
+    """Measure the latency table as `measure_table` does, and score the choices as `score_choices` does.
 
     Yields:
-        None where nothing happened for two seconds; at last a tuple of what `measure_table` returns.
+        None where nothing happened for two seconds; at last both.
     """
-    yield from _stream(lambda _tell: (measure_table(settings, choices, limit_s, bench),))
+
+    def work(_tell: Callable[[None], None]) -> Learnt:
+        table = measure_table(settings, choices, limit_s, bench)
+        try:
+            return table, score_choices(settings, choices)
+        except Exception as error:  # an operator that cannot train; its trials will tell
+            return table, " ".join(f"{type(error).__name__}: {error}".split())
+
+    yield from _stream(work)
 
 
 def _stream(work: Callable[[Callable[[E], None]], T]) -> Iterator[E | T | None]:

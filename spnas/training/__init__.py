@@ -3,12 +3,15 @@
 from spnas.training.batchnorm import reestimate_batchnorm
 from spnas.training.loop import SharedLock, TrainingResult, score_model, train
 from spnas.training.schedule import Schedule, base_schedule, proxy_schedule
+from spnas.training.sensitivity import Scores, choice_scores
 
 __all__ = [
     "Schedule",
+    "Scores",
     "SharedLock",
     "TrainingResult",
     "base_schedule",
+    "choice_scores",
     "proxy_schedule",
     "reestimate_batchnorm",
     "score_model",

@@ -10,6 +10,7 @@ https://arxiv.org/abs/1801.05787, equation 7, with whole operators in the place 
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -80,7 +81,8 @@ def _look(
     def note(name: str) -> None:
         def forward(_: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> Tensor:
             seen[name] = _Seen(inputs[0].detach(), output.detach().clone(), torch.empty(0))
-            output.register_hook(lambda gradient: setattr(seen[name], "gradient", gradient))
+            keep = functools.partial(setattr, seen[name], "gradient")
+            output.register_hook(keep)  # type: ignore[no-untyped-call]
             return output.clone()  # what follows may work in place
 
         network.get_submodule(name).register_forward_hook(forward)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from spnas.architecture import Architecture, Choice
+import random
+
+from spnas.architecture import REGULAR, Architecture, Choice
 from spnas.latency import LatencyTable, LayerTimes
 from spnas.search.seeds import seed_architectures
 from spnas.spaces import SearchSpace, load_space
@@ -50,3 +52,31 @@ def test_a_table_says_where_they_replace_and_where_never(space: SearchSpace) -> 
     assert {names[1]} in seeds
     assert {names[0], names[1]} in seeds
     assert not any(names[2] in sites for sites in seeds)
+
+
+def test_a_table_and_scores_give_their_front() -> None:
+    """Of 3000 random architectures none is less harmful and faster than a seed."""
+    space, rng = load_space("resnet20-cifar"), random.Random(1)
+    scores = {
+        name: {choice: 0.0 if choice == REGULAR else -rng.random() for choice in choices}
+        for name, choices in space.choices.items()
+    }
+    times = {
+        name: {
+            choice: LayerTimes(1e-3, {"default": rng.uniform(0.2e-3, 1e-3)}) for choice in choices
+        }
+        for name, choices in space.choices.items()
+    }
+    table = LatencyTable(0.02, times)
+
+    def figures(architecture: Architecture) -> tuple[float, float]:
+        harm = -sum(scores[site][choice] for site, choice in architecture.items())
+        return harm, table.ratio(architecture)
+
+    found = seed_architectures(space, table, scores)
+    seeds = [figures(architecture) for architecture, origin in found if origin == "seed"]
+    drawn = [figures(space.sample(rng)) for _ in range(3000)]
+    assert len(seeds) >= 12
+    assert not any(h < harm and r < ratio for harm, ratio in seeds for h, r in drawn)
+    ratios = [ratio for _, ratio in seeds]
+    assert max(ratios) - min(ratios) > 0.8 * (1 - min(ratios))  # from the base to the fastest

@@ -1,4 +1,4 @@
-"""The latency table's phase as the driver follows it; only Ray, the process boundary, is replaced."""
+"""What is learnt before any trial, as the driver follows it; only Ray, the process boundary, is replaced."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from spnas.search import runner
 from spnas.search.budget import Budget, Ledger
 from spnas.search.config import SearchConfig
 from spnas.search.coordinator import spent_so_far
+from spnas.search.knowledge import Knowledge, prepare_knowledge
 from spnas.search.plan import make_plan
 from spnas.search.run import _line_up
 from spnas.search.study import SearchStudy
-from spnas.search.table import prepare_table
 
 GHOST = Choice.parse("ghost:0.5")
 TABLE = LatencyTable(
@@ -28,12 +28,15 @@ TABLE = LatencyTable(
     {"conv1": {REGULAR: LayerTimes(0.001, {"default": 0.001}), GHOST: LayerTimes(0.001, {"x": 2})}},
 )
 
+SCORES = {"conv1": {REGULAR: 0.0, GHOST: -0.25}}
+
 
 class Phase:
     """A run up to its latency table; the worker takes 30 seconds on a clock of its own."""
 
     def __init__(self, folder: Path, budget: str, **options: Any) -> None:
-        self.now, self.limits, self.gives = 0.0, [], TABLE
+        self.now, self.limits = 0.0, []
+        self.gives: tuple[LatencyTable | None, Any] = TABLE, SCORES
         config = {"space": "resnet20-cifar", "budget": budget, "device": "cpu", "cpus": 2}
         self.plan = make_plan(SearchConfig(**config, **options))
         self.run = RunDirectory.create(folder, "run")
@@ -42,20 +45,20 @@ class Phase:
 
     def work(
         self, _settings: Any, _plan: Any, limit_s: float, _bench: Any
-    ) -> Iterator[tuple[LatencyTable | None] | None]:
+    ) -> Iterator[tuple[LatencyTable | None, Any] | None]:
         self.limits.append(limit_s)
         for _ in range(3):
             self.now += 10
             yield None
-        yield (self.gives,)
+        yield self.gives
 
-    def prepare(self) -> LatencyTable | None:
-        return prepare_table(self.run, self.plan, self.study, self.ledger)
+    def prepare(self) -> Knowledge:
+        return prepare_knowledge(self.run, self.plan, self.study, self.ledger)
 
 
 def phase(monkeypatch: pytest.MonkeyPatch, *args: Any, **options: Any) -> Phase:
     made = Phase(*args, **options)
-    monkeypatch.setattr(runner, "run_table", made.work)
+    monkeypatch.setattr(runner, "run_knowledge", made.work)
     return made
 
 
@@ -64,12 +67,13 @@ def test_is_measured_within_its_share_charged_and_kept(
 ) -> None:
     run = phase(monkeypatch, tmp_path, "20m", table_share=0.1)
     run.now = 200.0
-    assert run.prepare() is TABLE
+    assert run.prepare() == Knowledge(TABLE, SCORES)
     assert run.limits == [pytest.approx(100.0)]
     assert spent_so_far(run.study) == 2 * 230
     again = run.prepare()  # as a resumed search does
-    assert again is not None
-    assert again.times["conv1"][GHOST] == TABLE.times["conv1"][GHOST]
+    assert again.table is not None
+    assert again.table.times["conv1"][GHOST] == TABLE.times["conv1"][GHOST]
+    assert again.scores == SCORES
     assert len(run.limits) == 1
 
 
@@ -77,13 +81,25 @@ def test_one_that_takes_too_long_is_done_without(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     run = phase(monkeypatch, tmp_path, "20m")
-    run.gives = None
+    run.gives = None, SCORES
     logger = logging.getLogger("spnas")
     monkeypatch.setattr(logger, "propagate", True)
     with caplog.at_level(logging.INFO, "spnas"):
-        assert run.prepare() is None
+        assert run.prepare() == Knowledge(None, SCORES)
     assert "latency table: given up" in caplog.text
     assert not run.run.latency_table.exists()
+
+
+def test_an_operator_that_has_no_score_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = phase(monkeypatch, tmp_path, "20m")
+    run.gives = TABLE, "RuntimeError: no gradient"
+    monkeypatch.setattr(logging.getLogger("spnas"), "propagate", True)
+    with caplog.at_level(logging.INFO, "spnas"):
+        assert run.prepare() == Knowledge(TABLE, None)
+    assert "the choices have no scores: RuntimeError: no gradient" in caplog.text
+    assert not run.run.scores.exists()
 
 
 @pytest.mark.parametrize(
@@ -106,10 +122,10 @@ def test_the_first_trials_are_lined_up_once(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     run = phase(monkeypatch, tmp_path, "20m")
-    _line_up(run.study, run.plan, None)
+    _line_up(run.study, run.plan, Knowledge())
     first = run.study.propose()
     assert first is not None
     assert first.architecture.is_base
     waiting = len(run.study._study.trials)
-    _line_up(run.study, run.plan, None)
+    _line_up(run.study, run.plan, Knowledge())
     assert len(run.study._study.trials) == waiting
