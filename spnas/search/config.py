@@ -74,7 +74,7 @@ class SearchConfig(BaseModel):
             that Ray resource; None for the device that trains.
         latency_batch: Images in a forward that latency is measured with; None for the network's own, mostly 1.
         sampler: What proposes architectures.
-        table_share: Share of what is left of the budget that the latency table may take; 0 for neither table nor scores.
+        table_share: Share of what is left of the budget that the latency table may take; 0 for no table and no scores.
         address: `auto` or `HOST:PORT` of a running Ray cluster to join; None starts a private Ray.
         trial_timeout_s: Seconds after which a trial is given up as hanging.
     """
