@@ -5,6 +5,7 @@ from spnas.networks.deploy import deploy_model
 from spnas.networks.document import model_document
 from spnas.networks.imagenet import TorchvisionNetwork
 from spnas.networks.inherit import load_base_weights
+from spnas.networks.library import OperatorLibrary
 from spnas.networks.load import ParetoModel, load_model, load_pareto
 from spnas.networks.resnet import CifarResNet
 from spnas.networks.sites import list_sites
@@ -16,6 +17,7 @@ __all__ = [
     "CifarResNet",
     "CifarVgg",
     "Network",
+    "OperatorLibrary",
     "ParetoModel",
     "TorchvisionNetwork",
     "Yolo",

@@ -81,6 +81,18 @@ class Operator(nn.Module, ABC):
         Running statistics are then a guess: re-estimate them on data before evaluating.
         """
 
+    def fit(self, conv: nn.Conv2d, bn: nn.BatchNorm2d | None, inputs: Tensor) -> None:
+        """Start as near to a trained plain convolution as can be told from a sample of what it reads.
+
+        An operator that cannot tell more from images than from weights only inherits, which is the default.
+
+        Args:
+            conv: The trained convolution.
+            bn: The BatchNorm after it, if any.
+            inputs: What it reads of some images, `(N, Cin, H, W)`.
+        """
+        self.inherit(conv, bn)
+
     @abstractmethod
     def deploy(self) -> nn.Module:
         """Give a new module without BatchNorms that equals this one in eval mode, exact in real arithmetic."""

@@ -15,6 +15,13 @@ from spnas.architecture import ConvSite
 from spnas.operators.base import Host, Operator
 from spnas.operators.folding import fold
 from spnas.operators.inheritance import output_norm
+from spnas.operators.least_squares import (
+    PixelSample,
+    level,
+    match_statistics,
+    plain_output,
+    regress,
+)
 from spnas.operators.registry import register_operator
 
 CHEAP_KERNEL = 3
@@ -92,6 +99,23 @@ class Ghost(Operator):
         self.cheap_bn.reset_running_stats()
         self.cheap_bn.weight[:used] = norm.weight[targets] * likeness.abs()
         self.cheap_bn.bias[:used] = norm.bias[targets]
+
+    @torch.no_grad()
+    def fit(self, conv: nn.Conv2d, bn: nn.BatchNorm2d | None, inputs: Tensor) -> None:
+        """Keep the first filters; regress each other channel on the 3x3 pixels of the map that its cheap filter reads."""
+        self.inherit(conv, bn)
+        made, used = self.primary.out_channels, self.site.out_channels - self.primary.out_channels
+        targets = plain_output(conv, bn, inputs)
+        level(self.primary_bn, self.primary, self.primary(inputs), targets[:, :made])
+        maps, wanted = self.inner_act(targets[:, :made]), targets[:, made:]
+        pixels = PixelSample.of(targets)
+        sources = torch.arange(used) // (self.cheap.out_channels // made)
+        patches = pixels.patches(maps, self.cheap).transpose(0, 1)[sources]  # (used, P, 9)
+        weights = regress(patches, pixels.values(wanted).T[:, :, None])
+        self.cheap.weight[:used] = weights.view(used, 1, CHEAP_KERNEL, CHEAP_KERNEL)
+        cheap = self.cheap(maps)
+        match_statistics(self.cheap_bn, cheap)
+        self.cheap_bn.bias[:used] = wanted.mean((0, 2, 3))
 
     def deploy(self) -> nn.Module:
         """Give the same module with each BatchNorm folded into the convolution before it."""

@@ -15,11 +15,17 @@ from spnas.architecture import ConvSite
 from spnas.operators.base import Host, Operator
 from spnas.operators.folding import fold, scale
 from spnas.operators.inheritance import OutputNorm, output_norm
+from spnas.operators.least_squares import fit_grouped, match_statistics, plain_output
 from spnas.operators.registry import register_operator
 
 # Host scales below this (half precision's smallest number) count as zero in the deployed gate: the gate then weighs two
 # branches that differ by less than this times their difference before the host's BatchNorm.
 _ZERO_SCALE = 6e-8
+
+# How large the fitted branches are, of what they add up to, where the host's BatchNorm makes up for it. The gates see
+# differences as small and stay near a half, as the fit takes them to be, until training moves them. mAP50-95 of a yolov8n
+# with spconv:0.5 everywhere, before any training: .26 at 1, .31 at .1 and at .03; after 2 epochs .367, .385 and .390.
+_SWING = 0.1
 
 
 def representative_channels(in_channels: int, ratio: float) -> int:
@@ -114,6 +120,28 @@ class SPConv(Operator):
             )
         if self.bn is not None:
             OutputNorm(zero, one, norm.weight, norm.bias).write(self.bn)
+
+    @torch.no_grad()
+    def fit(self, conv: nn.Conv2d, bn: nn.BatchNorm2d | None, inputs: Tensor) -> None:
+        """Regress the plain output on what both branches read, and begin with gates that hardly move."""
+        targets = plain_output(conv, bn, inputs)
+        r, u = torch.split(inputs, [self.split, self.pw.in_channels], 1)
+        weights = fit_grouped(self.gwc, r, self.pool(inputs), targets)
+        self.pwc.weight.copy_(weights[:, : self.split, None, None])
+        self.pw.weight.copy_(weights[:, self.split :, None, None])
+        if self.pw.bias is not None:
+            self.pw.bias.zero_()
+        yr, yu = self.gwc(r) + self.pwc(self.pool(r)), self.pw(self.pool(u))
+        swing = 1.0 if self.bn is None else _SWING
+        match_statistics(self.bn_r, yr, 2 * swing)
+        match_statistics(self.bn_u, yu, 2 * swing)
+        if self.bn is None:
+            for branch in (self.bn_r, self.bn_u):
+                branch.bias.copy_(targets.mean((0, 2, 3)))
+        else:
+            match_statistics(self.bn, swing * (yr + yu), 1 / swing)
+            self.bn.running_mean.zero_()  # both branches have mean 0
+            self.bn.bias.copy_(targets.mean((0, 2, 3)))
 
     def deploy(self) -> nn.Module:
         """Give the form with every BatchNorm folded, the host's too, and a sigmoid for the softmax."""

@@ -6,7 +6,6 @@ deploying the base take longer than a short trial.
 
 from __future__ import annotations
 
-import copy
 import math
 import os
 from collections.abc import Callable
@@ -19,7 +18,7 @@ from torch import nn
 
 from spnas.architecture import Architecture
 from spnas.latency import count, device_lock, measure
-from spnas.networks import apply_architecture, deploy_model, get_network, load_base_weights
+from spnas.networks import OperatorLibrary, deploy_model, get_network, load_base_weights
 from spnas.tasks import Task, open_task
 from spnas.training import Schedule, TrainingResult, train
 
@@ -105,14 +104,17 @@ class Evaluator:
         self.base = get_network(settings.network).build(settings.num_classes)
         load_base_weights(self.base, settings.weights)
         self.task.attach(self.base)
+        calibration = settings.schedule.calibration
+        self._library = OperatorLibrary(
+            self.base, lambda: self.task.calibration_images(calibration)
+        )
         self._deployed_base = deploy_model(self.base)
         self._example = self.task.example(settings.latency_batch)
         self._lock = device_lock(self.device)
 
     def assemble(self, architecture: Architecture) -> nn.Module:
-        """Build the architecture with the base's weights mapped into its operators, on the CPU."""
-        torch.manual_seed(self.settings.seed)
-        model = apply_architecture(copy.deepcopy(self.base), architecture)
+        """Build the architecture with its operators fitted to the base's convolutions, on the CPU."""
+        model = self._library.assemble(architecture)
         self.task.attach(model)
         return model
 
