@@ -35,9 +35,17 @@ class Candidates:
         self, categories: Categories, latency: LatencyOfRows, rng: np.random.Generator
     ) -> None:
         self._categories = categories
-        self._rng = rng
-        rows = categories.random(rng, _SAMPLE)
-        known = latency(rows)
+        self._latency, self._rng = latency, rng
+        self._random = categories.random(rng, _SAMPLE)
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Ask for the latencies anew, which may be estimates that improve.
+
+        Raises:
+            InputError: No random architecture has a finite latency, or one is not above 0.
+        """
+        rows, known = self._random, self._latency(self._random)
         finite = np.isfinite(known)
         if not finite.any():
             raise InputError(f"latency: not finite for any of {_SAMPLE} random architectures")

@@ -69,13 +69,11 @@ def gather(
 
 def _row(trial: FrozenTrial, categories: Categories, proposed: Mapping[int, Codes]) -> Codes | None:
     """Give a trial's row; of one not yet begun, or just begun, what is laid down for it."""
-    if trial.number in proposed and not trial.state.is_finished():
-        return proposed[trial.number]
     params = {**trial.system_attrs.get("fixed_params", {}), **trial.params}
     try:
         return np.asarray(categories.encode([params])[0])
     except KeyError:
-        return None
+        return None if trial.state.is_finished() else proposed.get(trial.number)
 
 
 def _is_feasible(trial: FrozenTrial) -> bool:

@@ -67,16 +67,16 @@ class Proposer:
         rng: np.random.Generator,
     ) -> None:
         self._categories, self._latency, self._rng = categories, latency, rng
+        self._prior = prior
         self._candidates = Candidates(categories, latency, rng)
-        log_latency = np.log(self._candidates.sample_latency)
-        self._surrogate = Surrogate(Kernel(categories, log_latency, prior), rng)
-        self._unprejudiced = Kernel(categories, log_latency)
+        self._surrogate = Surrogate(rng)
         self._constraints: dict[str, Surrogate] = {}
         self._design = self._candidates.design(_DESIGN, prior)
 
     def propose(self, evidence: Evidence) -> Codes | None:
         """Give an architecture that is not taken, (parameters,); None where there is none left."""
         if len(evidence.observed) >= _DESIGN:
+            self._candidates.refresh()
             best = self._best(evidence)
         else:
             place = len(evidence.taken)
@@ -141,7 +141,8 @@ class Proposer:
             The observations, and which of them may be on the front.
         """
         observed, on_front = _most_telling(evidence, self._rng)
-        self._surrogate.learn(observed)
+        log_latency = np.log(self._candidates.sample_latency)
+        self._surrogate.learn(Kernel(self._categories, log_latency, self._prior), observed)
         if len(evidence.pending):
             latency = self._latency(evidence.pending)
             means, _ = self._surrogate.predict(evidence.pending, latency)
@@ -151,9 +152,9 @@ class Proposer:
             observed = observed.join(pending)
             self._surrogate.imagine(observed)
         for name, data in evidence.violations.items():
-            self._constraints.setdefault(name, Surrogate(self._unprejudiced, self._rng))
+            self._constraints.setdefault(name, Surrogate(self._rng))
             few = self._rng.permutation(len(data))[:_MOST_MODELLED]
-            self._constraints[name].learn(data.take(few))
+            self._constraints[name].learn(Kernel(self._categories, log_latency), data.take(few))
         return observed, on_front
 
     def _reference(self, accuracy: Floats, latency: Floats) -> tuple[float, float]:

@@ -38,7 +38,8 @@ class LatencyAwareSampler(optuna.samplers.BaseSampler):
 
     Args:
         latency: Gives the latencies of a list of architectures, each a dictionary of parameters, in ms; not finite for
-            one that must not be proposed. It is asked for some thousand architectures a proposal.
+            one that must not be proposed. It is asked anew for some thousand architectures at every proposal, so that
+            it may be an estimate that improves.
         prior: What is known of the choices' accuracies before any trial: a score for each choice of a parameter, the
             higher the better, on any one scale. How far to trust it is learned. Parameters may be missing.
         seed: Of the random numbers.
@@ -76,7 +77,6 @@ class LatencyAwareSampler(optuna.samplers.BaseSampler):
         self._lock = threading.RLock()
         self._categories: Categories | None = None
         self._proposer: Proposer | None = None
-        self._latencies: dict[bytes, float] = {}
         self._proposed: dict[int, Codes] = {}
 
     def __getstate__(self) -> dict[str, Any]:
@@ -123,9 +123,7 @@ class LatencyAwareSampler(optuna.samplers.BaseSampler):
                 for earlier in study._get_trials(deepcopy=False, use_cache=True)
                 if earlier.number != trial.number
             ]
-            row = proposer.propose(
-                gather(trials, categories, self._latency_of_trials, self._proposed)
-            )
+            row = proposer.propose(gather(trials, categories, self._ask_latency, self._proposed))
             if row is not None:
                 self._proposed[trial.number] = row
                 return categories.decode(row[None])[0]
@@ -151,30 +149,22 @@ class LatencyAwareSampler(optuna.samplers.BaseSampler):
         choices = {name: _choices(name, space[name]) for name in sorted(space)}
         if self._categories is None or self._categories.choices != choices:
             self._categories, self._proposer = Categories(choices), None
-            self._latencies, self._proposed = {}, {}
+            self._proposed = {}
         if self._proposer is None:
             scores = None if self._prior is None else _scores(self._prior, self._categories)
             self._proposer = Proposer(self._categories, self._ask_latency, scores, self._rng)
         return self._proposer, self._categories
 
     def _ask_latency(self, rows: Codes) -> Floats:
-        """Ask the user's function."""
         assert self._categories is not None
+        if not len(rows):
+            return np.zeros(0)
         given = np.asarray(self._latency(self._categories.decode(rows)), dtype=float)
         if given.shape != (len(rows),):
             raise InputError(
                 f"latency: expected {len(rows)} numbers for {len(rows)} architectures, got shape {given.shape}"
             )
         return given
-
-    def _latency_of_trials(self, rows: Codes) -> Floats:
-        """Give latencies that are asked for once only."""
-        keys = [row.tobytes() for row in rows]
-        new = [i for i, key in enumerate(keys) if key not in self._latencies]
-        if new:
-            found = self._ask_latency(rows[new]).tolist()
-            self._latencies |= dict(zip([keys[i] for i in new], found, strict=True))
-        return np.array([self._latencies[key] for key in keys])
 
 
 def _check_directions(study: optuna.Study) -> None:

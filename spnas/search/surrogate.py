@@ -67,18 +67,23 @@ class Surrogate:
     call.
 
     Args:
-        kernel: Covariance of the accuracies.
         rng: Source of randomness.
     """
 
-    def __init__(self, kernel: Kernel, rng: np.random.Generator) -> None:
-        self._kernel = kernel
+    def __init__(self, rng: np.random.Generator) -> None:
         self._rng = rng
-        self._theta = kernel.expected
+        self._theta: Floats | None = None
         self._posteriors: list[_Posterior] = []
 
-    def learn(self, data: Observations) -> None:
-        """Draw hyperparameters and condition on the observations."""
+    def learn(self, kernel: Kernel, data: Observations) -> None:
+        """Draw hyperparameters and condition on the observations.
+
+        Args:
+            kernel: Covariance of the accuracies; of the same kinds from call to call.
+            data: The observations, at least one.
+        """
+        self._kernel = kernel
+        theta = kernel.expected if self._theta is None else self._theta
         self._shift = float(data.accuracy.mean())
         self._scale = float(data.accuracy.std()) or 1.0
         few = data
@@ -89,8 +94,9 @@ class Surrogate:
         draws = []
         for _ in range(_DRAWS):
             for _ in range(_STEPS):
-                self._theta = self._step(points, parts, few)
-            draws.append(self._theta)
+                theta = self._step(theta, points, parts, few)
+            draws.append(theta)
+        self._theta = theta
         self._condition(draws, data)
 
     def imagine(self, data: Observations) -> None:
@@ -121,12 +127,12 @@ class Surrogate:
         half = solve_triangular(factor, (data.accuracy - self._shift) / self._scale, lower=True)
         return float(-0.5 * half @ half - np.log(np.diag(factor)).sum())
 
-    def _step(self, points: Points, parts: Parts, data: Observations) -> Floats:
+    def _step(self, theta: Floats, points: Points, parts: Parts, data: Observations) -> Floats:
         """Move along an ellipse through the hyperparameters and a draw from their prior."""
         expected = self._kernel.expected
-        here = self._theta - expected
+        here = theta - expected
         other = self._rng.normal(size=len(here)) * self._kernel.spread
-        level = self._log_likelihood(self._theta, points, parts, data) + np.log(self._rng.random())
+        level = self._log_likelihood(theta, points, parts, data) + np.log(self._rng.random())
         angle = self._rng.uniform(0.0, 2 * np.pi)
         low, high = angle - 2 * np.pi, angle
         while high - low > 1e-6:
@@ -135,7 +141,7 @@ class Surrogate:
                 return np.asarray(moved)
             low, high = (angle, high) if angle < 0 else (low, angle)
             angle = self._rng.uniform(low, high)
-        return self._theta
+        return theta
 
     def predict(self, rows: Codes, latency: Floats) -> tuple[Floats, Floats]:
         """Give mean and standard deviation of the true accuracy for each draw of the hyperparameters, (draws, N)."""

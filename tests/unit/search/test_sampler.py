@@ -34,10 +34,8 @@ class Problem:
         self.loss = {
             n: {"regular": 0.0, "ghost": rng.random(), "spconv": rng.random()} for n in self.space
         }
-        self.asked = 0
 
     def latency(self, many: list[Params]) -> list[float]:
-        self.asked += len(many)
         return [sum(_COST[c] * self.size[n] for n, c in params.items()) for params in many]
 
     def accuracy(self, params: Params) -> float:

@@ -78,8 +78,8 @@ def test_predictions_are_those_of_a_reference() -> None:
     kernel = Kernel(categories, np.log(latency), _PRIOR)
     accuracy = rng.normal(60.0, 5.0, 25)
     data = Observations(rows[:25], latency[:25], accuracy, rng.uniform(0.0, 9.0, 25))
-    surrogate = Surrogate(kernel, rng)
-    surrogate.learn(data)
+    surrogate = Surrogate(rng)
+    surrogate.learn(kernel, data)
     means, deviations = surrogate.predict(rows[25:], latency[25:])
     standard = (np.log(latency) - np.log(latency).mean()) / np.log(latency).std()
     points = np.column_stack([rows, standard])
@@ -110,10 +110,10 @@ def _additive_problem(
 def test_its_uncertainty_is_what_its_errors_are() -> None:
     rng = np.random.default_rng(1)
     categories, rows, latency, accuracy, _ = _additive_problem(rng)
-    surrogate = Surrogate(Kernel(categories, np.log(latency)), rng)
+    kernel, surrogate = Kernel(categories, np.log(latency)), Surrogate(rng)
     observed = accuracy[:80] + rng.normal(0, 0.3, 80)
     for _ in range(10):
-        surrogate.learn(Observations(rows[:80], latency[:80], observed, np.zeros(80)))
+        surrogate.learn(kernel, Observations(rows[:80], latency[:80], observed, np.zeros(80)))
     mean, deviation = surrogate.predict(rows[80:], latency[80:])
     assert spearmanr(mean.mean(0), accuracy[80:])[0] > 0.9
     errors = (accuracy[80:] - mean) / deviation
@@ -126,9 +126,9 @@ def test_a_prior_is_believed_as_far_as_it_is_true(true: bool, weight: tuple[floa
     categories, rows, latency, accuracy, effects = _additive_problem(rng)
     prior = 1000 * (effects if true else rng.permutation(effects)) + 7.0
     kernel = Kernel(categories, np.log(latency), prior)
-    surrogate = Surrogate(kernel, rng)
+    surrogate = Surrogate(rng)
     for _ in range(5):
-        surrogate.learn(Observations(rows[:60], latency[:60], accuracy[:60], np.zeros(60)))
+        surrogate.learn(kernel, Observations(rows[:60], latency[:60], accuracy[:60], np.zeros(60)))
     shares = []
     for posterior in surrogate._posteriors:
         variances = kernel.variances(posterior.theta)
@@ -140,8 +140,8 @@ def test_a_prior_is_believed_as_far_as_it_is_true(true: bool, weight: tuple[floa
 def test_drawn_effects_are_those_of_the_posterior() -> None:
     rng = np.random.default_rng(3)
     categories, rows, latency, accuracy, effects = _additive_problem(rng, sites=5)
-    surrogate = Surrogate(Kernel(categories, np.log(latency)), rng)
-    surrogate.learn(Observations(rows[:150], latency[:150], accuracy[:150], np.zeros(150)))
+    kernel, surrogate = Kernel(categories, np.log(latency)), Surrogate(rng)
+    surrogate.learn(kernel, Observations(rows[:150], latency[:150], accuracy[:150], np.zeros(150)))
     drawn, slopes = surrogate.draw_effects(50)
     assert drawn.shape == (200, categories.width)
     assert np.abs(slopes).mean() < 0.1  # latency tells nothing here
