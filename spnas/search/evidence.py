@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,7 @@ def gather(
     categories: Categories,
     latency: Callable[[Codes], Floats],
     proposed: Mapping[int, Codes],
+    max_latency: float = math.inf,
 ) -> Evidence:
     """Read trials.
 
@@ -29,6 +31,7 @@ def gather(
         categories: The parameters; trials that lack one, or have a choice that is unknown, are passed over.
         latency: Gives the latencies of rows.
         proposed: By trial number, rows that were proposed but may not be stored yet.
+        max_latency: Slower architectures are of no use, ms.
     """
     rows: dict[int, Codes] = {}
     for trial in trials:
@@ -51,19 +54,14 @@ def gather(
 
     observed, numbers = observe({**foretold, **accuracy})
     under_way = {t.number: (0.0, 0.0) for t in there if t.state == TrialState.RUNNING}
-    names = {name: None for trial in there for name in trial.constraints}
-    violations = {
-        name: observe(
-            {t.number: (t.constraints[name], 0.0) for t in there if name in t.constraints}
-        )[0]
-        for name in names
-    }
+    violations = {name: observe(found)[0] for name, found in _violations(there).items()}
     return Evidence(
         observed=observed,
         on_front=np.array([number in front for number in numbers], dtype=bool),
         pending=observe(under_way)[0].rows,
         taken={row.tobytes() for row in rows.values()},
         violations={name: data for name, data in violations.items() if len(data)},
+        max_latency=max_latency,
     )
 
 
@@ -74,6 +72,23 @@ def _row(trial: FrozenTrial, categories: Categories, proposed: Mapping[int, Code
         return np.asarray(categories.encode([params])[0])
     except KeyError:
         return None if trial.state.is_finished() else proposed.get(trial.number)
+
+
+def _violations(trials: Sequence[FrozenTrial]) -> dict[str, dict[int, tuple[float, float]]]:
+    """Give, by constraint, the violations by trial number, of no variance.
+
+    A complete trial without a constraint that others have met it, as far as the median of those misses or meets it.
+    """
+    found: dict[str, dict[int, tuple[float, float]]] = {}
+    for trial in trials:
+        for name, value in trial.constraints.items():
+            found.setdefault(name, {})[trial.number] = (value, 0.0)
+    for given in found.values():
+        met = -float(np.median([abs(value) for value, _ in given.values()]))
+        for trial in trials:
+            if trial.state == TrialState.COMPLETE:
+                given.setdefault(trial.number, (met, 0.0))
+    return found
 
 
 def _is_feasible(trial: FrozenTrial) -> bool:

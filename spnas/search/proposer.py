@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 
@@ -37,6 +38,7 @@ class Evidence:
         pending: Architectures under way, (M, parameters).
         taken: Bytes of the rows that are not to be proposed.
         violations: By constraint, what feasible architectures have at or below 0; as observations.
+        max_latency: Slower ones are of no use, ms.
     """
 
     observed: Observations
@@ -44,6 +46,7 @@ class Evidence:
     pending: Codes
     taken: set[bytes]
     violations: dict[str, Observations] = field(default_factory=dict)
+    max_latency: float = math.inf
 
 
 class Proposer:
@@ -110,17 +113,18 @@ class Proposer:
         known, on_front = self._model(evidence)
         smoothed = self._surrogate.smoothed()
         front = smoothed[on_front], known.latency[on_front]
-        reference = self._reference(*front)
+        reference = self._reference(*front, evidence.max_latency)
         members = known.rows[on_front][pareto_indices(*map(list, front))]
         taken = set(evidence.taken)
-        rows, scores = known.rows[:0], np.zeros(0)
+        rows, scores, late = known.rows[:0], np.zeros(0), np.zeros(0)
         for candidates in self._pools(members):
             fresh, latency = self._free(candidates(rows, scores), taken)
             if len(fresh):
                 taken |= {row.tobytes() for row in fresh}
                 gains = self._gains(fresh, latency, front, reference)
                 rows, scores = np.concatenate([rows, fresh]), np.concatenate([scores, gains])
-        return rows[scores.argmax() :][:1] if len(rows) else rows
+                late = np.concatenate([late, latency])
+        return rows[np.lexsort((late, -scores))[:1]]  # the fastest where nothing is expected of any
 
     def _pools(self, members: Codes) -> Iterator[_Pool]:
         """Give functions of the rows and scores so far, each of which gives more rows."""
@@ -157,18 +161,20 @@ class Proposer:
             self._constraints[name].learn(Kernel(self._categories, log_latency), data.take(few))
         return observed, on_front
 
-    def _reference(self, accuracy: Floats, latency: Floats) -> tuple[float, float]:
+    def _reference(
+        self, accuracy: Floats, latency: Floats, max_latency: float
+    ) -> tuple[float, float]:
         """Give the worst accuracy and latency that count.
 
         The accuracy that nine in ten random architectures exceed; the latency that one in ten exceeds, or a tenth more
-        than that of the most accurate architecture known.
+        than that of the most accurate architecture known, but no more than is of use.
         """
         sample, sample_latency = self._candidates.sample, self._candidates.sample_latency
         means, _ = self._surrogate.predict(sample[:200], sample_latency[:200])
         slowest = float(np.quantile(sample_latency, 0.9))
         if len(accuracy):
             slowest = max(slowest, 1.1 * float(latency[accuracy.argmax()]))
-        return float(np.quantile(means.mean(0), 0.1)), slowest
+        return float(np.quantile(means.mean(0), 0.1)), min(slowest, max_latency)
 
     def _gains(
         self,

@@ -43,8 +43,12 @@ class LatencyAwareSampler(optuna.samplers.BaseSampler):
         prior: What is known of the choices' accuracies before any trial: a score for each choice of a parameter, the
             higher the better, on any one scale. How far to trust it is learned. Parameters may be missing.
         seed: Of the random numbers.
+        max_latency: Slower architectures are of no use, ms.
         space: The choices of each parameter, where known. Without it trials are drawn at random, and may be equal,
             until a first one has ended.
+
+    Attributes:
+        max_latency: As given; may be changed between proposals.
 
     Raises:
         InputError: When proposing: the study's directions, the parameters, the latencies or the prior cannot be used.
@@ -67,8 +71,11 @@ class LatencyAwareSampler(optuna.samplers.BaseSampler):
         latency: Callable[[list[dict[str, Any]]], ArrayLike],
         prior: Prior | None = None,
         seed: int | None = None,
+        *,
+        max_latency: float = math.inf,
         space: Mapping[str, Sequence[Any]] | None = None,
     ) -> None:
+        self.max_latency = max_latency
         self._latency = latency
         self._prior = prior
         self._seed = seed
@@ -123,7 +130,10 @@ class LatencyAwareSampler(optuna.samplers.BaseSampler):
                 for earlier in study._get_trials(deepcopy=False, use_cache=True)
                 if earlier.number != trial.number
             ]
-            row = proposer.propose(gather(trials, categories, self._ask_latency, self._proposed))
+            evidence = gather(
+                trials, categories, self._ask_latency, self._proposed, self.max_latency
+            )
+            row = proposer.propose(evidence)
             if row is not None:
                 self._proposed[trial.number] = row
                 return categories.decode(row[None])[0]

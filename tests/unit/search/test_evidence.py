@@ -55,7 +55,8 @@ def test_each_state_tells_its_own() -> None:
     assert evidence.pending.tolist() == [[40, 0], [50, 1]]
     taken = [[0, 0], [10, 0], [20, 0], [30, 0], [40, 0], [50, 1], [60, 1], [13, 0]]
     assert evidence.taken == {np.array(row).tobytes() for row in taken}
-    assert evidence.violations["memory"].accuracy.tolist() == [3.0]
+    assert evidence.violations["memory"].rows.tolist() == [[10, 0], [0, 0]]
+    assert evidence.violations["memory"].accuracy.tolist() == [3.0, -3.0]
 
 
 def test_a_stopped_trial_is_foretold_from_its_last_rung() -> None:

@@ -214,6 +214,21 @@ def test_it_keeps_away_from_what_a_constraint_forbids() -> None:
     assert np.mean([list(p.values()).count("spconv") for p in unconstrained]) > 2
 
 
+def test_proposals_are_no_slower_than_is_of_use() -> None:
+    problem = Problem(8)
+    free = problem.study()
+    problem.run(free, 30)
+    latencies = [trial.values[1] for trial in free.trials]
+    limit = float(np.quantile(latencies, 0.2))
+    limited = problem.study(max_latency=limit)
+    problem.run(limited, 30)
+    proposed = [
+        trial.values[1] for trial in limited.trials[8:]
+    ]  # the first ones are of all latencies
+    assert max(proposed) < limit
+    assert np.mean(np.array(latencies[8:]) > limit) > 0.5
+
+
 def test_trials_that_were_stopped_at_a_rung_teach_what_they_had_reached() -> None:
     problem = Problem(6)
 
