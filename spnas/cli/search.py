@@ -17,6 +17,7 @@ _OPTIONS = (
     "weights",
     "results",
     "gpus_per_trial",
+    "sampler",
 )
 
 
@@ -43,6 +44,9 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--weights", help="weights of the trained base; default: train it first")
     parser.add_argument("--results", help="folder for runs; default: results")
     parser.add_argument("--gpus-per-trial", type=float, help="GPUs a trial takes; default 1")
+    parser.add_argument(
+        "--sampler", help="latency-aware, tpe, nsga2 or random; default latency-aware"
+    )
     parser.add_argument(
         "--config", type=Path, help="yaml with these and more options, see docs/search.md"
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
@@ -13,6 +13,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from spnas.errors import ConfigError
 
 Positive = Annotated[int, Field(gt=0)]
+SamplerName = Literal["latency-aware", "tpe", "nsga2", "random"]
 
 
 def _whole_above_one(value: float) -> float:
@@ -47,6 +48,7 @@ class SearchConfig(BaseModel):
         runtime: What latency is measured in, `onnxruntime` or `torch`; None for the device's default.
         max_latency_ratio: Latency over the base's above which a candidate is infeasible and not trained.
         latency_batch: Images in a forward that latency is measured with; None for the network's own, mostly 1.
+        sampler: What proposes architectures.
         trial_timeout_s: Seconds after which a trial is given up as hanging.
     """
 
@@ -73,6 +75,7 @@ class SearchConfig(BaseModel):
     runtime: str | None = None
     max_latency_ratio: Annotated[float, Field(ge=1)] = 1.0
     latency_batch: Positive | None = None
+    sampler: SamplerName = "latency-aware"
     trial_timeout_s: Annotated[float, Field(gt=0, le=1e7)] = 3600.0
 
     def run_name(self) -> str:

@@ -1,19 +1,20 @@
-"""Latency foretold from what was measured, so that no worker is spent on candidates that are surely too slow."""
+"""Latency foretold from what was measured: what proposals are made with, and what spares too slow ones a worker."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import cross_val_predict
 
 from spnas.architecture import Architecture
 from spnas.runs import TrialRecord
+from spnas.search.categories import Categories, Floats
 from spnas.spaces import SearchSpace
 
 _FEWEST = 12  # measured architectures below which nothing is foretold
+_LOWEST = 0.01  # ratio; a line may reach below 0
 
 
 class LatencyModel:
@@ -27,13 +28,10 @@ class LatencyModel:
     """
 
     def __init__(self, space: SearchSpace) -> None:
-        self._columns = {
-            key: column
-            for column, key in enumerate(
-                (name, choice) for name, choices in space.variables.items() for choice in choices
-            )
-        }
-        self._names = tuple(space.variables)
+        self._space = space
+        self._categories = Categories(
+            {name: [str(choice) for choice in choices] for name, choices in space.variables.items()}
+        )
         self._model = Ridge(alpha=1.0)
         self._measured = 0
         self._spread = 0.0
@@ -44,7 +42,7 @@ class LatencyModel:
         if len(measured) < _FEWEST or len(measured) == self._measured:
             return
         self._measured = len(measured)
-        rows = np.stack([self._row(record.architecture) for record in measured])
+        rows = np.concatenate([self._row(record.architecture) for record in measured])
         ratios = np.array([record.latency_ratio for record in measured], dtype=float)
         self._spread = float(np.std(ratios - cross_val_predict(self._model, rows, ratios, cv=5)))
         self._model.fit(rows, ratios)
@@ -57,12 +55,29 @@ class LatencyModel:
         """
         if not self._measured:
             return None
-        return float(self._model.predict(self._row(architecture)[None])[0]), self._spread
+        return float(self._model.predict(self._row(architecture))[0]), self._spread
 
-    def _row(self, architecture: Architecture) -> NDArray[np.float64]:
-        row = np.zeros(len(self._columns))
-        for name in self._names:  # the base may have choices that the space does not offer
-            column = self._columns.get((name, architecture[name]))
-            if column is not None:
-                row[column] = 1.0
-        return row
+    @property
+    def error(self) -> float | None:
+        """Standard error of what is foretold; None while too little was measured."""
+        return self._spread if self._measured else None
+
+    def ratios(self, many: Sequence[Mapping[str, str]]) -> Floats:
+        """Foretell the ratios of many architectures of the space, given by the text of each variable's choice.
+
+        Returns:
+            Ratios above 0; all alike while too little was measured.
+        """
+        if not self._measured:
+            return np.ones(len(many))
+        hot = self._categories.one_hot(self._categories.encode(many))
+        return np.asarray(np.maximum(self._model.predict(hot), _LOWEST))
+
+    def _row(self, architecture: Architecture) -> Floats:
+        """Give the one-hot row, with zeros for choices of the base that the space does not offer."""
+        columns = [
+            float(architecture[name] == choice)
+            for name, choices in self._space.variables.items()
+            for choice in choices
+        ]
+        return np.array([columns])

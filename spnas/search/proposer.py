@@ -17,13 +17,15 @@ from spnas.search.improvement import expected_hypervolume_improvement
 from spnas.search.kernel import Kernel
 from spnas.search.surrogate import Observations, Surrogate
 
-_DESIGN = 8  # observations below which nothing is modelled
+_DESIGN = 8  # architectures that are laid down before any is modelled
+_FEWEST = 2  # observations to model
 _MOST_MODELLED = 500
 _GUESSES = 8  # of the effects, for each draw of the hyperparameters
 _ROUNDS, _CLIMBERS = 2, 5
 _WHOLE = 2000  # architectures up to which a space is scored whole
 _COUNTABLE = 1_000_000  # up to which one is searched for the last that is left
 _CHUNK = 10_000
+_BATCHES = 10  # for one that is of use
 
 _Pool = Callable[[Codes, Floats], Codes]
 
@@ -78,13 +80,14 @@ class Proposer:
 
     def propose(self, evidence: Evidence) -> Codes | None:
         """Give an architecture that is not taken, (parameters,); None where there is none left."""
-        if len(evidence.observed) >= _DESIGN:
+        place = len(evidence.taken)
+        if place >= _DESIGN and len(evidence.observed) >= _FEWEST:
             self._candidates.refresh()
             best = self._best(evidence)
         else:
-            place = len(evidence.taken)
-            best, _ = self._free(self._design[place : place + 1], evidence.taken)
-        return best[0] if len(best) else self._anything(evidence.taken)
+            best, latency = self._free(self._design[place : place + 1], evidence.taken)
+            best = best[latency <= evidence.max_latency]
+        return best[0] if len(best) else self._anything(evidence)
 
     def _free(self, rows: Codes, taken: set[bytes]) -> tuple[Codes, Floats]:
         """Leave out what is taken, twice there, or out of the question; give latencies too."""
@@ -94,19 +97,25 @@ class Proposer:
         finite = np.isfinite(latency)
         return rows[finite], latency[finite]
 
-    def _anything(self, taken: set[bytes]) -> Codes | None:
-        """Give any architecture that is free; None where there is none, or none is found in a space without end."""
+    def _anything(self, evidence: Evidence) -> Codes | None:
+        """Give any architecture that is free and of use, else the fastest; None where there is, or is found, none."""
         categories = self._categories
         batches: Iterator[Codes] = (categories.random(self._rng, 1000) for _ in range(100))
         if categories.size <= _COUNTABLE:
             size = int(categories.size)
             starts = range(0, size, _CHUNK)
             batches = (categories.part(start, min(start + _CHUNK, size)) for start in starts)
-        for batch in batches:
-            free, _ = self._free(batch, taken)
-            if len(free):
-                return np.asarray(free[self._rng.integers(len(free))])
-        return None
+        fastest, fastest_latency = None, math.inf
+        for tried, batch in enumerate(batches):
+            free, latency = self._free(batch, evidence.taken)
+            useful = free[latency <= evidence.max_latency]
+            if len(useful):
+                return np.asarray(self._rng.choice(useful))
+            if len(free) and latency.min() < fastest_latency:
+                fastest, fastest_latency = free[latency.argmin()], latency.min()
+            if fastest is not None and tried >= _BATCHES:
+                break
+        return fastest
 
     def _best(self, evidence: Evidence) -> Codes:
         """Give the free candidate with the greatest expected improvement, (1, parameters) or none."""

@@ -107,6 +107,7 @@ def _search(run: RunDirectory, plan: Plan, console: Console) -> RunDirectory:
             plan.info.columns[0],
             plan.config.seed,
             plan.config.max_latency_ratio,
+            plan.config.sampler,
         )
         try:
             budget = Budget.parse(plan.config.budget)

@@ -1,4 +1,4 @@
-"""The persistent Optuna study: the only truth about a run's trials. Nothing else imports Optuna.
+"""The persistent Optuna study: the only truth about a run's trials.
 
 Every spnas trial is one Optuna trial with the record in its user attributes; trials.csv and the front are derived from
 them. Values are told for complete trials only, so that Optuna's own Pareto set never holds a stopped one.
@@ -20,15 +20,17 @@ from optuna.trial import TrialState
 from sqlalchemy import event
 
 from spnas.architecture import Architecture, Choice
-from spnas.errors import RunError
-from spnas.runs import TrialRecord, front_records
+from spnas.errors import RunError, SpaceExhaustedError
+from spnas.runs import TrialRecord
 from spnas.runs.records import Origin, State
+from spnas.search.config import SamplerName
 from spnas.search.prediction import LatencyModel
-from spnas.search.variation import offspring
+from spnas.search.sampler import LatencyAwareSampler
+from spnas.search.samplers import make_sampler
 from spnas.spaces import SearchSpace
 
 _STUDY_NAME = "spnas"
-_ASKS_BEFORE_OFFSPRING, _ASKS_BEFORE_RANDOM = 5, 20
+_ASKS_BEFORE_RANDOM = 20
 _OPTUNA_STATE: dict[State, TrialState] = {
     "complete": TrialState.COMPLETE,
     "stopped": TrialState.PRUNED,
@@ -82,6 +84,7 @@ class SearchStudy:
         seed: Of the sampler.
         max_latency_ratio: The sampler's proposals, and seeds, that are foretold to be slower than this share of the
             base's latency are passed over.
+        sampler: What proposes architectures.
     """
 
     def __init__(
@@ -91,14 +94,15 @@ class SearchStudy:
         metric: str,
         seed: int,
         max_latency_ratio: float = math.inf,
+        sampler: SamplerName = "latency-aware",
     ) -> None:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.path = path
         self._space = space
         self._metric = metric
+        choices = {name: [str(c) for c in given] for name, given in space.variables.items()}
         self._distributions: dict[str, BaseDistribution] = {
-            name: CategoricalDistribution([str(choice) for choice in choices])
-            for name, choices in space.variables.items()
+            name: CategoricalDistribution(given) for name, given in choices.items()
         }
         self._storage = _open_storage(path)
         # A resumed search must not draw what its first sitting drew: the trials it has salt the seed.
@@ -108,16 +112,17 @@ class SearchStudy:
             if known
             else 0
         )
+        self._latency = LatencyModel(space)
+        self._sampler = make_sampler(sampler, seed + earlier, choices, self._latency)
         self._study = optuna.create_study(
             storage=self._storage,
             study_name=_STUDY_NAME,
             directions=["maximize", "minimize"],
-            sampler=_make_sampler(seed + earlier),
+            sampler=self._sampler,
             load_if_exists=True,
         )
         self._rng = random.Random(seed + earlier)
         self._max_ratio = max_latency_ratio
-        self._latency = LatencyModel(space)
         self._records: dict[int, TrialRecord] = {}
         self._known: dict[Architecture, TrialRecord | None] = {}
         self._next = 0
@@ -188,29 +193,17 @@ class SearchStudy:
     def propose(self) -> Proposal | None:
         """Give an architecture that was never evaluated nor is under way; None where the space has no other."""
         self._latency.learn(self.records)
-        for attempt in range(_ASKS_BEFORE_RANDOM):
-            if self._next % 2 == 0 or attempt >= _ASKS_BEFORE_OFFSPRING:
-                self._line_up_offspring()
-            trial = self._study.ask(self._distributions)
+        if isinstance(self._sampler, LatencyAwareSampler) and self._latency.error is not None:
+            self._sampler.max_latency = self._max_ratio - self._latency.error
+        for _ in range(_ASKS_BEFORE_RANDOM):
+            try:
+                trial = self._study.ask(self._distributions)
+            except SpaceExhaustedError:
+                break
             proposal = self._accept(trial)
             if proposal is not None:
                 return proposal
         return self._propose_random()
-
-    def _line_up_offspring(self) -> None:
-        """Put a child of the front before the sampler's own proposal.
-
-        On NAS-Bench-201 it lifts TPE's share of the true hypervolume after 50 evaluations; after 200 both are alike.
-        """
-        parents = [record.architecture for record in front_records(self.records, self._metric)]
-        waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
-        if waiting or not parents:
-            return
-        for _ in range(_ASKS_BEFORE_RANDOM):
-            child = offspring(self._space, parents, self._rng)
-            if child not in self._known and not self._too_slow(child):
-                self.enqueue([(child, "sampler")])
-                return
 
     def _too_slow(self, architecture: Architecture) -> bool:
         foretold = self._latency.predict(architecture)
@@ -243,8 +236,10 @@ class SearchStudy:
         if architecture in self._known:
             self._answer(trial, self._known[architecture])
             return None
-        unchecked = "architecture" not in attrs or (
-            attrs["origin"] == "seed" and "trial" not in attrs
+        # The latency-aware sampler has checked its own: it gives what is too slow only where nothing else is left.
+        blind = not isinstance(self._sampler, LatencyAwareSampler)
+        unchecked = ("architecture" not in attrs and blind) or (
+            attrs.get("origin") == "seed" and "trial" not in attrs
         )
         if unchecked and self._too_slow(architecture):
             trial.set_user_attr("foretold", "too slow")
@@ -310,11 +305,6 @@ class SearchStudy:
         """Close the file; the write-ahead log is folded into it."""
         self._storage.remove_session()
         self._storage.engine.dispose()
-
-
-def _make_sampler(seed: int) -> optuna.samplers.BaseSampler:
-    """Multivariate TPE: the best of Optuna's own on architecture tables, and fast at 39 categoricals."""
-    return optuna.samplers.TPESampler(multivariate=True, constant_liar=True, seed=seed)
 
 
 def record_to_json(record: TrialRecord) -> dict[str, Any]:

@@ -260,8 +260,9 @@ def test_a_base_that_fails_ends_the_search(make_coordinator: Make, space: Search
     assert coordinator.finished == "the base network's own trial failed: DataError: no folder"
 
 
-def test_failures_in_a_row_end_the_search(make_coordinator: Make) -> None:
+def test_failures_in_a_row_end_the_search(make_coordinator: Make, space: SearchSpace) -> None:
     coordinator = make_coordinator()
+    coordinator.study.enqueue(seed_architectures(space)[:1])  # the base, whose failure ends it, too
     for failures in (4, 5):  # a success between starts the count anew
         run_one(coordinator)
         for _ in range(failures):
