@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 # The standard deviation of a normal distribution over its median absolute deviation.
 _MAD_TO_STD = 1.4826
 _CONFIDENCE = 0.95
+_NORMAL = 1.96  # standard deviations to each side that hold as much of a normal distribution
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,17 @@ class Estimate:
     def half_width(self) -> float:
         """Half of the interval's width, as a share of the median."""
         return (self.high - self.low) / 2 / abs(self.median)
+
+    def widened(self, std: float) -> Estimate:
+        """Give the interval that also tells of a further error, independent and normal.
+
+        Args:
+            std: Standard deviation of that error.
+        """
+        reach = _NORMAL * std
+        low = self.median - math.hypot(self.median - self.low, reach)
+        high = self.median + math.hypot(self.high - self.median, reach)
+        return replace(self, low=low, high=high)
 
     def surely_above(self, limit: float) -> bool:
         """Whether the median is above the limit by more than three times the spread of single values."""

@@ -36,7 +36,8 @@ class Measurement:
         base_latency_std_ms: The same of the base, ms.
         ratio: Median over the rounds of candidate time over base time on `clock`.
         ratio_std: Its spread over the rounds, as above.
-        ratio_low: Lower end of the 95% confidence interval of `ratio`, from the spread within this measurement.
+        ratio_low: Lower end of the 95% confidence interval of `ratio`, from the spread within this measurement and
+            from what other processes are known to differ by (`Protocol.process_std`).
         ratio_high: Upper end.
         clock: `thread_cpu` (one CPU thread), `wall` (more threads, MPS) or `cuda_event`.
         rounds: Pairs of samples taken, where it was repeated in the last attempt.
@@ -113,7 +114,9 @@ def measure(
                 gather_in_huge_pages()
             rounds, warning = _take_undisturbed(pair, limit, session.clock)
     max_error = max(sampler.max_error for sampler in samplers)
-    return _summarize(rounds, warning, session, max_error, str(device), threads)
+    ratio = ratio_of(rounds)
+    ratio = ratio.widened(pair.protocol.process_std * ratio.median)
+    return _summarize(rounds, ratio, warning, session, max_error, str(device), threads)
 
 
 def _take_undisturbed(pair: Pair, limit: float, clock: str) -> tuple[list[Round], str | None]:
@@ -146,6 +149,7 @@ def _disturbance(rounds: Sequence[Round], protocol: Protocol, clock: str) -> str
 
 def _summarize(
     rounds: Sequence[Round],
+    ratio: Estimate,
     warning: str | None,
     session: Session,
     max_error: float,
@@ -154,7 +158,6 @@ def _summarize(
 ) -> Measurement:
     own = Estimate.of([1e3 * r.candidate.wall_s for r in rounds])
     other = Estimate.of([1e3 * r.base.wall_s for r in rounds])
-    ratio = ratio_of(rounds)
     return Measurement(
         latency_ms=own.median,
         latency_std_ms=own.std,

@@ -32,6 +32,8 @@ class Protocol:
         max_drift: A base that moves by more than this share from the first half of the rounds to the second shows
             throttling or interference.
         max_waiting: So does a thread that waits for its processor for more than this share of the time.
+        process_std: How much the ratio differs from process to process, whatever the rounds in each say; a standard
+            deviation, as a share of it (`benchmarks/latency_repeatability.py`).
     """
 
     sample_s: float = 0.02
@@ -45,6 +47,7 @@ class Protocol:
     attempts: int = 3
     max_drift: float = 0.1
     max_waiting: float = 0.6
+    process_std: float = 0.009
 
     def done(self, rounds: int, elapsed_s: float, half_width: float) -> bool:
         """Whether so many rounds in that time, which leave the ratio that uncertain, are enough."""

@@ -120,6 +120,7 @@ class SPConv(Operator):
             "dense": self.site.stride == 1 or even,
             "strided": self.site.stride == 2 and even,
             "gate-first": self.site.stride == 1 and batch == 1,
+            "gate-between": batch == 1,
         }
         return tuple(name for name in FORMS if applies.get(name, True))
 

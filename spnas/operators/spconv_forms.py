@@ -46,7 +46,10 @@ class SPConvDeployed(nn.Module, ABC):
 
     def gate(self, mean_yr: Tensor, mean_yu: Tensor) -> Tensor:
         """Give the share of yr, `(N, Cout, 1, 1)`, from both branches' means."""
-        difference = mean_yr - mean_yu
+        return self.share(mean_yr - mean_yu)
+
+    def share(self, difference: Tensor) -> Tensor:
+        """Give the share of yr, `(N, Cout, 1, 1)`, from the difference of both branches' means."""
         return torch.sigmoid(
             difference if self.gate_scale is None else difference / self.gate_scale
         )
@@ -69,7 +72,7 @@ class Split(_Apart):
         """Map `(N, Cin, H, W)` to `(N, Cout, H', W')`."""
         r, u = x[:, : self.split], self.pool(x[:, self.split :])
         yr = self.gwc(r).add_(self.pwc(self.pool(r)))
-        gate = self.gate(_mean(yr), self.pw(_mean(u)))
+        gate = self.gate(_mean(yr), _of_mean(self.pw, u))
         out: Tensor = self.act(_blend(yr, self.pw(u), gate))
         return out
 
@@ -97,8 +100,8 @@ class GateFirst(_Apart):
         r, u = x[:, : self.split], x[:, self.split :]
         kxk, padding, groups = self.gwc.weight, self.gwc.padding, self.gwc.groups
         taps = _tap_sums(r, self.gwc.kernel_size[0]) / (x.shape[2] * x.shape[3])
-        mean_yr = F.conv2d(taps, kxk, groups=groups) + self.pwc(_mean(r))
-        gate = self.gate(mean_yr, self.pw(_mean(u)))
+        mean_yr = F.conv2d(taps, kxk, groups=groups) + _of_mean(self.pwc, r)
+        gate = self.gate(mean_yr, _of_mean(self.pw, u))
         if x.shape[0] != 1:
             out: Tensor = self.act(_blend(self.gwc(r) + self.pwc(r), self.pw(u), gate))
             return out
@@ -110,6 +113,63 @@ class GateFirst(_Apart):
         y = F.conv2d(r, kxk * share, None, 1, padding, groups=groups)
         gated: Tensor = self.act(y + F.conv2d(x, pointwise, bias))
         return gated
+
+
+class GateBetween(_Apart):
+    """Two convolutions, for batch 1: the gates, known after the grouped one, scale the weights of the other.
+
+    The other is both 1x1s as one over all channels. A larger batch, whose images have gates of their own, is computed
+    as in `OutputGate`.
+    """
+
+    def __init__(self, operator: SPConv) -> None:
+        super().__init__(operator)
+        self.mixture = _Mixture(self.pwc, self.pw)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map `(N, Cin, H, W)` to `(N, Cout, H', W')`."""
+        y, pooled = self.gwc(x[:, : self.split]), self.pool(x)
+        if x.shape[0] != 1:
+            yr, yu = y + self.pwc(pooled[:, : self.split]), self.pw(pooled[:, self.split :])
+            out: Tensor = self.act(_blend(yr, yu, self.gate(_mean(yr), _mean(yu))))
+            return out
+        share = self.share(_mean(y) + self.mixture.difference(_mean(pooled)))
+        gated: Tensor = self.act(self.mixture(pooled, share).addcmul_(y, share))
+        return gated
+
+
+class _Mixture(nn.Conv2d):
+    """A 1x1 convolution between two others that read different channels of one input.
+
+    Args:
+        first: The 1x1 convolution of the first channels, biased.
+        second: That of the other channels, biased.
+    """
+
+    def __init__(self, first: nn.Conv2d, second: nn.Conv2d) -> None:
+        super().__init__(first.in_channels + second.in_channels, first.out_channels, 1)
+        assert first.bias is not None
+        assert second.bias is not None
+        self.weight = nn.Parameter(torch.cat([torch.zeros_like(first.weight), second.weight], 1))
+        self.bias = nn.Parameter(second.bias.clone())
+        self.towards: Tensor
+        self.bias_towards: Tensor
+        self.register_buffer("towards", torch.cat([first.weight, -second.weight], 1))
+        self.register_buffer("bias_towards", first.bias - second.bias)
+        self.requires_grad_(False)
+
+    def forward(self, x: Tensor, share: Tensor) -> Tensor:  # type: ignore[override]
+        """Map one image `(1, Cin, H, W)` to `share first + (1 - share) second`, the share `(1, Cout, 1, 1)`."""
+        assert self.bias is not None
+        weight = torch.addcmul(self.weight, self.towards, share.view(-1, 1, 1, 1))
+        bias = torch.addcmul(self.bias, self.bias_towards, share.flatten())
+        y: Tensor = self._conv_forward(x, weight, bias)
+        return y
+
+    def difference(self, mean: Tensor) -> Tensor:
+        """Give the mean of the first's output less the second's from that of the input, `(1, Cin, 1, 1)`."""
+        towards = self.towards.flatten(1)
+        return F.linear(mean.flatten(1), towards, self.bias_towards)[..., None, None]
 
 
 class Dense(SPConvDeployed):
@@ -137,7 +197,7 @@ class Dense(SPConvDeployed):
                 "deploy the model again for images of this size"
             )
         yr, u = self.kxk(x[:, : self.split]), x[:, self.split :]
-        gate = self.gate(_mean(yr), self.pw(_mean(u)))
+        gate = self.gate(_mean(yr), _of_mean(self.pw, u))
         out: Tensor = self.act(_blend(yr, self.pooled_pointwise(u), gate))
         return out
 
@@ -170,6 +230,7 @@ FORMS: dict[str, type[SPConvDeployed]] = {
     "dense": Dense,
     "strided": Strided,
     "gate-first": GateFirst,
+    "gate-between": GateBetween,
 }
 
 
@@ -183,6 +244,12 @@ def _blend(yr: Tensor, yu: Tensor, gate: Tensor) -> Tensor:
 
 def _mean(x: Tensor) -> Tensor:
     return x.mean((2, 3), keepdim=True)
+
+
+def _of_mean(pointwise: nn.Conv2d, x: Tensor) -> Tensor:
+    """Give the mean of a 1x1 convolution's output, `(N, Cout, 1, 1)`: the 1x1 of the mean, cheaper as a product."""
+    mean = x.mean((2, 3))
+    return F.linear(mean, pointwise.weight.flatten(1), pointwise.bias)[..., None, None]
 
 
 def _gate_scale(bn: nn.BatchNorm2d | None) -> Tensor | None:

@@ -15,7 +15,10 @@ from spnas.runs.pareto import pareto_indices
 from spnas.runs.records import TrialRecord
 from spnas.runs.table import FILE_COLUMN, trials_frame, write_table
 
-_MEASURED = ("latency_ms", "latency_std_ms", "latency_ratio", "latency_warning", "memory_mb")
+_MEASURED = (
+    *("latency_ms", "latency_std_ms", "latency_ratio", "latency_ratio_low", "latency_ratio_high"),
+    *("latency_warning", "memory_mb"),
+)
 _COUNTED = ("params", "macs")
 _PACKAGES = ("spnas", "torch", "torchvision", "ultralytics")
 

@@ -26,6 +26,8 @@ class TrialRecord:
         latency_ms: Latency of the deployed form: `latency_ratio` times the base's latency in this run.
         latency_std_ms: Its spread, standard deviation of the repeated measurements.
         latency_ratio: Latency over the base's, the two measured interleaved.
+        latency_ratio_low: Lower end of its 95% confidence interval.
+        latency_ratio_high: Upper end.
         latency_warning: What disturbed that measurement, also when it was repeated.
         params: Parameters of the training form.
         macs: Multiply-accumulates of the training form at the task's image size, counted by thop.
@@ -47,6 +49,8 @@ class TrialRecord:
     latency_ms: float | None = None
     latency_std_ms: float | None = None
     latency_ratio: float | None = None
+    latency_ratio_low: float | None = None
+    latency_ratio_high: float | None = None
     latency_warning: str | None = None
     params: int | None = None
     macs: int | None = None
@@ -74,7 +78,8 @@ def csv_columns(score_columns: tuple[str, ...], sites: tuple[str, ...]) -> list[
     return [
         *("trial", "state", "arch_id", "origin", "epochs"),
         *scores,
-        *("latency_ms", "latency_std_ms", "latency_ratio", "latency_warning"),
+        *("latency_ms", "latency_std_ms", "latency_ratio"),
+        *("latency_ratio_low", "latency_ratio_high", "latency_warning"),
         *("params", "macs", "memory_mb"),
         *("train_s", "device_s", "started", "finished", "error"),
         *sites,

@@ -76,6 +76,8 @@ class Evaluation:
         latency_ms: The deployed form's latency, on the run's scale.
         latency_std_ms: Its spread.
         latency_ratio: The latency over the base's, measured interleaved.
+        latency_ratio_low: Lower end of its 95% confidence interval.
+        latency_ratio_high: Upper end.
         latency_warning: What disturbed that measurement, also when it was repeated; None where nothing did.
         params: Parameters of the training form.
         macs: Multiply-accumulates of the training form, counted by thop.
@@ -89,6 +91,8 @@ class Evaluation:
     latency_ms: float | None = None
     latency_std_ms: float | None = None
     latency_ratio: float | None = None
+    latency_ratio_low: float | None = None
+    latency_ratio_high: float | None = None
     latency_warning: str | None = None
     params: int | None = None
     macs: int | None = None
@@ -167,6 +171,8 @@ class Evaluator:
             latency_ms=ratio * scale,
             latency_std_ms=result.ratio_std * scale,
             latency_ratio=ratio,
+            latency_ratio_low=ratio * result.ratio_low / result.ratio,
+            latency_ratio_high=ratio * result.ratio_high / result.ratio,
             latency_warning=result.warning,
             forms=found.forms,
             memory_mb=found.memory_mb,

@@ -18,10 +18,10 @@ import yaml
 import spnas
 from spnas.architecture import REGULAR
 from spnas.latency import LatencyTable, count
-from spnas.runs import RunDirectory
+from spnas.runs import RunDirectory, TrialRecord, read_records
 from spnas.search.config import read_config
 from spnas.search.coordinator import spent_so_far
-from spnas.search.objective import Evaluator
+from spnas.search.objective import Evaluation, Evaluator
 from spnas.search.plan import make_plan
 from spnas.search.study import SearchStudy
 
@@ -187,6 +187,35 @@ def test_a_front_model_trains_to_the_accuracy_in_the_table(
     model = spnas.load_pareto(run.path)[0]
     again = evaluator.evaluate(model.architecture, lambda _evaluation: True)
     assert again.scores[metric] == pytest.approx(model.metrics[metric], abs=1e-6)
+
+
+def overlap(one: TrialRecord, other: TrialRecord) -> bool:
+    """Whether two trials ran at the same time."""
+    return (
+        one is not other and one.started < other.finished and other.started < one.finished  # type: ignore[operator]
+    )
+
+
+@pytest.mark.parametrize("made_by", ["classification_run", "detection_run"])
+def test_what_was_measured_in_a_running_search_agrees_with_what_an_idle_machine_gives(
+    made_by: str, request: pytest.FixtureRequest
+) -> None:
+    """Within the 95% intervals that both measurements state; the search trained in all its slots meanwhile."""
+    run = RunDirectory.open(request.getfixturevalue(made_by))
+    config = read_config(run.config)[0]
+    if run.data.is_file():
+        config = config.model_copy(update={"data": str(run.data)})
+    plan = make_plan(config)
+    evaluator = Evaluator(plan.settings(run.base_weights))
+    records = read_records(run.trials)
+    measured = [r for r in records if r.trial > 0 and r.latency_ratio and not r.latency_warning]
+    assert len(measured) >= 2
+    if plan.slots > 1:
+        assert all(any(overlap(found, other) for other in records) for found in measured)
+    for found in measured:
+        again = evaluator.measure(evaluator.assemble(found.architecture), Evaluation())
+        assert again.latency_ratio_low < found.latency_ratio_high
+        assert found.latency_ratio_low < again.latency_ratio_high
 
 
 def test_the_pareto_command_shows_the_front(classification_run: Path) -> None:

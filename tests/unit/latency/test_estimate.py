@@ -35,6 +35,21 @@ def test_half_width_is_a_share_of_the_median() -> None:
     assert Estimate(median=0.5, std=0.1, low=0.48, high=0.53).half_width == pytest.approx(0.05)
 
 
+def test_widened_by_nothing_an_interval_stays() -> None:
+    found = Estimate.of(np.random.default_rng(0).normal(1, 0.1, size=30))
+    assert found.widened(0.0) == found
+    assert Estimate.of([1.0]).widened(0.1).high == math.inf
+
+
+def test_widened_it_holds_what_differs_from_process_to_process_too() -> None:
+    """Each process's rounds scatter about a value of its own; the interval is to hold the middle of all processes."""
+    rng = np.random.default_rng(0)
+    own = [rng.normal(rng.normal(2, 0.02), 0.03, size=30) for _ in range(2000)]
+    known, told = ([Estimate.of(r).widened(std) for r in own] for std in (0.02, 0.0))
+    assert 0.93 < np.mean([each.low <= 2 <= each.high for each in known]) < 0.98
+    assert np.mean([each.low <= 2 <= each.high for each in told]) < 0.6
+
+
 def test_interval_holds_the_true_median_of_a_skewed_distribution() -> None:
     rng = np.random.default_rng(0)
     found = [Estimate.of(rng.exponential(size=20)) for _ in range(2000)]

@@ -81,7 +81,7 @@ def test_the_fastest_form_is_taken_and_timed_beside_the_plain_convolution(
     times = timer.time(operator(), (1, 16, 8, 8))
     assert times.form == "dense"
     assert times.seconds / times.plain_s == pytest.approx(0.5, rel=0.01)
-    assert list(times.forms_s) == ["split", "output-gate", "dense", "gate-first"]
+    assert list(times.forms_s) == ["split", "output-gate", "dense", "gate-first", "gate-between"]
 
 
 def test_the_default_stays_unless_another_is_clearly_faster(timer: LayerTimer) -> None:
@@ -159,4 +159,4 @@ def test_deploy_leaves_the_model_and_gives_the_same_function(
     assert isinstance(deployed.get_submodule("layer1.0.conv1"), SPConvDeployed)
     torch.testing.assert_close(deployed(x), before.eval()(x), rtol=1e-4, atol=1e-4)
     measured = [json.loads(file.read_text()) for file in tmp_path.rglob("*.json")]
-    assert sorted(len(one["forms_s"]) for one in measured) == [2, 4, 4]
+    assert sorted(len(one["forms_s"]) for one in measured) == [2, 5, 5]
