@@ -257,6 +257,7 @@ CONTENDERS: dict[str, Callable[[Problem, int], Contender]] = {
     "random": _optuna(lambda seed: optuna.samplers.RandomSampler(seed=seed)),
     "nsga2": _optuna(lambda seed: optuna.samplers.NSGAIISampler(population_size=20, seed=seed)),
     "tpe": _optuna(tpe),
+    "gp": _optuna(lambda seed: optuna.samplers.GPSampler(seed=seed)),
     "tpe+offspring": TpeAndOffspring,
     "spnas": LatencyAware,
     "spnas-learned": LatencyLearned,
