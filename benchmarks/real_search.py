@@ -1,7 +1,7 @@
 """Which sampler finds the better front in a real search: equal budgets, the same trained base, the same trials.
 
-`python benchmarks/real_search.py run --data bccd/data.yaml --weights base.pt --runs FOLDER` searches with each sampler and
-seed, one after another; what is there is not searched again. With `report` it prints the table.
+`python benchmarks/real_search.py run --data bccd/data.yaml --weights base.pt --runs FOLDER` searches with each sampler
+and seed, one after another; what is there is not searched again. With `report` it prints the table.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ def report(args: argparse.Namespace) -> None:
     table = pd.DataFrame(rows)
     print(
         f"# Samplers in a real search\n\n{args.space} on {Path(args.data).parent.name}, {args.imgsz} px, "
-        f"{args.budget} each after the base was trained, the same proxy training. Hypervolume of the trials' front after half of "
-        "the time and at the end: the share of what lies between the base network and half of its accuracy.\n"
+        f"{args.budget} each after the base was trained, the same proxy training. Hypervolume of the trials' "
+        "front after half of the time and at the end: the share of the area from the base to half its accuracy.\n"
     )
     marks = [f"{share:.0%}" for share in SHARES]
     print(

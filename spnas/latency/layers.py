@@ -28,8 +28,12 @@ from spnas.runs.files import cache_directory, write_text_atomic
 logger = logging.getLogger("spnas")
 
 PLAIN = "plain"
-_ROUNDS, _WARMUP_ROUNDS = 9, 2
-_SAMPLE_S = 0.005
+_ROUNDS, _WARMUP_ROUNDS = 7, 2
+_SAMPLE_S = 0.004
+_FIRST_ROUNDS, _BEHIND = (
+    2,
+    1.2,
+)  # a form that so many rounds say to be so much slower than another is timed no further
 # A form takes the default one's place only where it is faster by more than two measurements of one form differ.
 _MARGIN = 0.03
 _PACKAGES = ("spnas", "torch", "onnxruntime", "openvino")
@@ -128,7 +132,8 @@ class LayerTimer:
             shape: Of their input, `(N, C, H, W)`.
 
         Returns:
-            Seconds of a forward: each module's median ratio to the first one's, times that one's median.
+            Seconds of a forward: each module's median ratio to the first one's, times that one's median. Those of
+            modules after the second that are far slower than the fastest come from fewer samples.
         """
         image = torch.rand(tuple(shape), generator=torch.Generator().manual_seed(0))
         with get_runtime(self.runtime)(self.device, self.threads) as session:
@@ -143,18 +148,23 @@ class LayerTimer:
             with self._exclusive():
                 taken = _rounds(list(samplers.values()))
         reference = taken[:, :1]
-        seconds = np.median(taken / reference, axis=0) * np.median(reference)
+        seconds = np.nanmedian(taken / reference, axis=0) * np.median(reference)
         return dict(zip(samplers, seconds.tolist(), strict=True))
 
 
 def _rounds(samplers: list[Sampler]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    """Sample in turn; seconds of a forward, a row a round and a column a sampler."""
+    """Sample in turn; seconds of a forward, a row a round and a column a sampler, NaN where it was timed no further."""
     counts = [_forwards(sampler) for sampler in samplers]
-    rows = [
-        [sampler(count).clock_s / count for sampler, count in zip(samplers, counts, strict=True)]
-        for _ in range(_WARMUP_ROUNDS + _ROUNDS)
-    ]
-    return np.array(rows[_WARMUP_ROUNDS:])
+    taken = np.full((_WARMUP_ROUNDS + _ROUNDS, len(samplers)), np.nan)
+    going = list(range(len(samplers)))
+    for number, row in enumerate(taken, start=1):
+        for place in going:
+            row[place] = samplers[place](counts[place]).clock_s / counts[place]
+        if number == _WARMUP_ROUNDS + _FIRST_ROUNDS:
+            first = np.median(taken[_WARMUP_ROUNDS:number], axis=0)
+            slowest = _BEHIND * first[1:].min(initial=np.inf)
+            going = [place for place in going if place < 2 or first[place] <= slowest]
+    return taken[_WARMUP_ROUNDS:]
 
 
 def _forwards(sampler: Sampler) -> int:

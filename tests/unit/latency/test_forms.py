@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,13 +20,21 @@ from spnas.latency import LayerTimer, choose_forms
 from spnas.latency.runtimes import Sample, Sampler, base
 from spnas.networks import apply_architecture, get_network
 from spnas.operators import Host, Operator, build_operator
-from spnas.operators.spconv_forms import Dense, SPConvDeployed, Split, Strided
+from spnas.operators.spconv_forms import (
+    Dense,
+    GateFirst,
+    OutputGate,
+    SPConvDeployed,
+    Split,
+    Strided,
+)
 
 CPU = torch.device("cpu")
 SITE = ConvSite("a", 16, 16, 3)
 # Seconds that a forward of each module takes in the runtime "given"; None: it cannot be run there.
 SECONDS: dict[type[nn.Module], float | None] = {}
 LOADED: list[str] = []
+SAMPLED: Counter[type[nn.Module]] = Counter()
 
 
 class GivenSession:
@@ -46,6 +55,7 @@ class GivenSession:
 
         def sample(forwards: int) -> Sample:
             self.taken += 1
+            SAMPLED[type(model)] += 1
             each = seconds * (1 + 1e-4 * self.taken)
             return Sample(forwards * each, forwards * each)
 
@@ -63,6 +73,7 @@ def nothing_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
     base.register_runtime("given", devices=("cpu",))(given_runtime)
     SECONDS.clear()
     LOADED.clear()
+    SAMPLED.clear()
 
 
 def operator(text: str = "spconv:0.5", site: ConvSite = SITE) -> Operator:
@@ -82,6 +93,16 @@ def test_the_fastest_form_is_taken_and_timed_beside_the_plain_convolution(
     assert times.form == "dense"
     assert times.seconds / times.plain_s == pytest.approx(0.5, rel=0.01)
     assert list(times.forms_s) == ["split", "output-gate", "dense", "gate-first", "gate-between"]
+
+
+def test_what_is_far_slower_than_another_form_is_timed_less_often(timer: LayerTimer) -> None:
+    SECONDS.update({Split: 0.006, Dense: 0.002, OutputGate: 0.0023, GateFirst: 0.003})
+    times = timer.time(operator(), (1, 16, 8, 8))
+    assert (
+        SAMPLED[GateFirst] < SAMPLED[OutputGate] == SAMPLED[Dense] == SAMPLED[Split]
+    )  # the default
+    assert times.forms_s["gate-first"] / times.plain_s == pytest.approx(0.75, rel=0.01)
+    assert times.form == "dense"
 
 
 def test_the_default_stays_unless_another_is_clearly_faster(timer: LayerTimer) -> None:
