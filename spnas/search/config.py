@@ -106,7 +106,7 @@ class SearchConfig(BaseModel):
     latency_on: Annotated[str, AfterValidator(_latency_target)] | None = None
     latency_batch: Positive | None = None
     sampler: SamplerName = "latency-aware"
-    table_share: Annotated[float, Field(ge=0, le=1)] = 0.05
+    table_share: Annotated[float, Field(ge=0, le=1)] = 0.1
     address: str | None = None
     trial_timeout_s: Annotated[float, Field(gt=0, le=1e7)] = 3600.0
 
