@@ -88,6 +88,18 @@ class Operator(nn.Module, ABC):
         Running statistics are then a guess: re-estimate them on data before evaluating.
         """
 
+    def fit(self, conv: nn.Conv2d, bn: nn.BatchNorm2d | None, inputs: Tensor) -> None:
+        """Start as near to a trained plain convolution as a sample of what it reads can tell.
+
+        An operator that learns no more from images than from weights only inherits, as here.
+
+        Args:
+            conv: The trained convolution.
+            bn: The BatchNorm after it, if any; its running statistics are used.
+            inputs: What the convolution reads of some images, `(N, Cin, H, W)`.
+        """
+        self.inherit(conv, bn)
+
     @abstractmethod
     def deploy(self) -> nn.Module:
         """Give a new module without BatchNorms that equals this one in eval mode, exact in real arithmetic.

@@ -15,6 +15,7 @@ from spnas.architecture import ConvSite
 from spnas.operators.base import Host, Operator
 from spnas.operators.folding import fold
 from spnas.operators.inheritance import output_norm
+from spnas.operators.least_squares import fit_pointwise, level, plain_output
 from spnas.operators.registry import register_operator
 from spnas.operators.smoothness import shrunk, whitened_taps
 
@@ -70,6 +71,15 @@ class DepthwiseSeparable(Operator):
         if self.bn_out is not None:
             explained = weights.square().sum(1)
             shrunk(norm, explained, taps.square().sum((1, 2))).write(self.bn_out)
+
+    @torch.no_grad()
+    def fit(self, conv: nn.Conv2d, bn: nn.BatchNorm2d | None, inputs: Tensor) -> None:
+        """Keep the inherited depthwise kernels and regress the plain output on their maps."""
+        self.inherit(conv, bn)
+        features, targets = self.depthwise(inputs), plain_output(conv, bn, inputs)
+        fit_pointwise(self.pointwise, features, targets)
+        made = nn.functional.conv2d(features, self.pointwise.weight)
+        level(self.bn_out, self.pointwise, made, targets)
 
     def deploy(self) -> nn.Module:
         """Give the two convolutions, the BatchNorm folded into the 1x1, and the activation."""

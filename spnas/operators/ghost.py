@@ -15,9 +15,16 @@ from spnas.architecture import ConvSite
 from spnas.operators.base import Host, Operator
 from spnas.operators.folding import fold
 from spnas.operators.inheritance import output_norm
+from spnas.operators.least_squares import (
+    PixelSample,
+    match_statistics,
+    plain_output,
+    regress,
+)
 from spnas.operators.registry import register_operator
 
 CHEAP_KERNEL = 3
+_CHEAP_PIXELS = 2048  # of a regression on so few taps
 _RATIO_SLACK = 1e-2  # 1/ratio this near to an integer is that integer, so that 0.333 means 1/3
 
 
@@ -92,6 +99,21 @@ class Ghost(Operator):
         self.cheap_bn.reset_running_stats()
         self.cheap_bn.weight[:used] = norm.weight[targets] * likeness.abs()
         self.cheap_bn.bias[:used] = norm.bias[targets]
+
+    @torch.no_grad()
+    def fit(self, conv: nn.Conv2d, bn: nn.BatchNorm2d | None, inputs: Tensor) -> None:
+        """Keep the first filters; regress each other channel on the 3x3 pixels of the map that its filter reads."""
+        self.inherit(conv, bn)
+        made, used = self.primary.out_channels, self.site.out_channels - self.primary.out_channels
+        plain = plain_output(conv, bn, inputs)
+        maps, targets = self.inner_act(plain[:, :made]), plain[:, made:]
+        pixels = PixelSample.of(targets, _CHEAP_PIXELS)
+        sources = torch.arange(used) // (self.cheap.out_channels // made)
+        patches = pixels.patches(maps, self.cheap).transpose(0, 1)[sources]  # (used, P, taps)
+        weights = regress(patches, pixels.values(targets).T[:, :, None])
+        self.cheap.weight[:used] = weights.view(used, 1, CHEAP_KERNEL, CHEAP_KERNEL)
+        match_statistics(self.cheap_bn, self.cheap(maps))
+        self.cheap_bn.bias[:used] = targets.mean((0, 2, 3))
 
     def deploy(self) -> nn.Module:
         """Give the same module with each BatchNorm folded into the convolution before it."""

@@ -14,6 +14,7 @@ from spnas.operators.base import Host, Operator
 from spnas.operators.folding import fold, merge_pointwise
 from spnas.operators.geometry import off_centre
 from spnas.operators.inheritance import output_norm
+from spnas.operators.least_squares import fit_grouped, level, plain_output
 from spnas.operators.smoothness import centre_taps, shrunk, whitened_taps
 
 _RATIO_SLACK = 1e-2  # 1/ratio this near to an integer is that integer, so that 0.333 means 1/3
@@ -110,6 +111,16 @@ class GroupedPlusPointwise(Operator):
             self.sum.grouped.bias.copy_(norm.bias)
         if self.bn_out is not None:
             shrunk(norm, explained, taps.square().sum((1, 2))).write(self.bn_out)
+
+    @torch.no_grad()
+    def fit(self, conv: nn.Conv2d, bn: nn.BatchNorm2d | None, inputs: Tensor) -> None:
+        """Regress the plain output on each group's pixels and the other groups' centre pixels."""
+        targets = plain_output(conv, bn, inputs)
+        centres = inputs[:, :, :: self.site.stride, :: self.site.stride]
+        self.write_pointwise(fit_grouped(self.sum.grouped, inputs, centres, targets))
+        if self.sum.grouped.bias is not None:
+            self.sum.grouped.bias.zero_()
+        level(self.bn_out, self.sum.grouped, self.sum(inputs), targets)
 
     def forms(self, shape: Sequence[int]) -> tuple[str, ...]:
         """Both apply everywhere."""

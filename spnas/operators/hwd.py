@@ -16,6 +16,7 @@ from spnas.operators.base import Host, Operator
 from spnas.operators.folding import fold
 from spnas.operators.geometry import off_centre
 from spnas.operators.inheritance import output_norm
+from spnas.operators.least_squares import fit_pointwise, level, plain_output
 from spnas.operators.registry import register_operator
 from spnas.operators.regression import regress_on_means
 from spnas.operators.smoothness import shrunk, whitened_taps
@@ -116,6 +117,14 @@ class HaarDownsampling(Operator):
         if self.bn_out is not None:
             taps, _ = whitened_taps(conv)
             shrunk(norm, variance.sum(1), taps.square().sum((1, 2))).write(self.bn_out)
+
+    @torch.no_grad()
+    def fit(self, conv: nn.Conv2d, bn: nn.BatchNorm2d | None, inputs: Tensor) -> None:
+        """Regress the plain output on the bands."""
+        features, targets = self.haar(inputs), plain_output(conv, bn, inputs)
+        fit_pointwise(self.pointwise, features, targets)
+        made = nn.functional.conv2d(features, self.pointwise.weight)
+        level(self.bn_out, self.pointwise, made, targets)
 
     def deploy(self) -> nn.Module:
         """Give one biased 2x2 convolution of stride 2: the BatchNorm, the 1x1 and the transform are one linear map."""

@@ -16,6 +16,7 @@ from spnas.operators.base import Host, Operator
 from spnas.operators.folding import fold
 from spnas.operators.geometry import off_centre
 from spnas.operators.inheritance import output_norm
+from spnas.operators.least_squares import fit_pointwise, level, plain_output
 from spnas.operators.registry import register_operator
 from spnas.operators.smoothness import centre_taps, shrunk, whitened_taps
 
@@ -108,6 +109,15 @@ class PartialPointwise(Operator):
             self.pointwise.bias.copy_(norm.bias)
         if self.bn_out is not None:
             shrunk(norm, weights.square().sum(1), taps.square().sum((1, 2))).write(self.bn_out)
+
+    @torch.no_grad()
+    def fit(self, conv: nn.Conv2d, bn: nn.BatchNorm2d | None, inputs: Tensor) -> None:
+        """Keep the inherited k x k kernels and regress the plain output on their maps and the other channels."""
+        self.inherit(conv, bn)
+        features, targets = self.partial(inputs), plain_output(conv, bn, inputs)
+        fit_pointwise(self.pointwise, features, targets)
+        made = nn.functional.conv2d(features, self.pointwise.weight)
+        level(self.bn_out, self.pointwise, made, targets)
 
     def deploy(self) -> nn.Module:
         """Give the two convolutions, the BatchNorm folded into the 1x1, and the activation."""

@@ -14,8 +14,13 @@ from torch import Tensor, nn
 from spnas.architecture import ConvSite
 from spnas.operators.base import Host, Operator
 from spnas.operators.inheritance import OutputNorm, output_norm
+from spnas.operators.least_squares import fit_grouped, match_statistics, plain_output
 from spnas.operators.registry import register_operator
 from spnas.operators.spconv_forms import FORMS
+
+# How large fitted branches are beside what they add up to, where the host's BatchNorm makes up for it. The gates see
+# differences as small, and stay near a half, as the fit takes them to be, until training moves them.
+_SWING = 0.1
 
 
 def representative_channels(in_channels: int, ratio: float) -> int:
@@ -111,6 +116,30 @@ class SPConv(Operator):
             )
         if self.bn is not None:
             OutputNorm(zero, one, norm.weight, norm.bias).write(self.bn)
+
+    @torch.no_grad()
+    def fit(self, conv: nn.Conv2d, bn: nn.BatchNorm2d | None, inputs: Tensor) -> None:
+        """Regress the plain output on what both branches read, and begin with gates that hardly move."""
+        targets = plain_output(conv, bn, inputs)
+        r, u = torch.split(inputs, [self.split, self.pw.in_channels], 1)
+        weights = fit_grouped(self.gwc, r, self.pool(inputs), targets)
+        self.pwc.weight.copy_(weights[:, : self.split, None, None])
+        self.pw.weight.copy_(weights[:, self.split :, None, None])
+        if self.pw.bias is not None:
+            self.pw.bias.zero_()
+        yr, yu = self.gwc(r) + self.pwc(self.pool(r)), self.pw(self.pool(u))
+        swing = 1.0 if self.bn is None else _SWING
+        mean = targets.mean((0, 2, 3))
+        for branch, made in ((self.bn_r, yr), (self.bn_u, yu)):
+            match_statistics(branch, made, 2 * swing)
+        if self.bn is None:
+            self.bn_r.bias.copy_(mean)
+            self.bn_u.bias.copy_(mean)
+        else:
+            both = yr + yu
+            both -= both.mean((0, 2, 3), keepdim=True)  # as the branches' BatchNorms do
+            match_statistics(self.bn, swing * both, 1 / swing)
+            self.bn.bias.copy_(mean)
 
     def forms(self, shape: Sequence[int]) -> tuple[str, ...]:
         """Name those of `spconv_forms.FORMS` that apply."""

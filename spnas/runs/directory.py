@@ -146,6 +146,11 @@ class RunDirectory:
         return self.weights_dir / "base.pt"
 
     @property
+    def library(self) -> Path:
+        """Operators prepared for the trials to start from; absent where they inherit in closed form."""
+        return self.weights_dir / "library.pt"
+
+    @property
     def latency_table(self) -> Path:
         """What each choice takes at each site; absent where it was not measured."""
         return self.path / "latency_table.json"

@@ -22,6 +22,7 @@ from spnas.errors import ConfigError
 from spnas.search.limits import Limit
 
 Positive = Annotated[int, Field(gt=0)]
+InheritName = Literal["weights", "fitted", "library"]
 SamplerName = Literal["latency-aware", "tpe", "nsga2", "random"]
 MaxLatency = Annotated[Limit, PlainValidator(Limit.latency), PlainSerializer(str)]
 MaxCount = Annotated[Limit, PlainValidator(Limit.count), PlainSerializer(str)]
@@ -75,6 +76,9 @@ class SearchConfig(BaseModel):
         latency_batch: Images in a forward that latency is measured with; None for the network's own, mostly 1.
         sampler: What proposes architectures.
         table_share: Share of what is left of the budget that the latency table may take; 0 for no table and no scores.
+        inherit: What a trial's operators start from: `weights` of the base in closed form, `fitted` to the base's
+            convolutions by least squares, or a `library` of operators trained to do what those do.
+        library_share: Share of what is left of the budget that fitting or the library may take.
         address: `auto` or `HOST:PORT` of a running Ray cluster to join; None starts a private Ray.
         trial_timeout_s: Seconds after which a trial is given up as hanging.
     """
@@ -107,6 +111,8 @@ class SearchConfig(BaseModel):
     latency_batch: Positive | None = None
     sampler: SamplerName = "latency-aware"
     table_share: Annotated[float, Field(ge=0, le=1)] = 0.1
+    inherit: InheritName = "weights"
+    library_share: Annotated[float, Field(gt=0, le=1)] = 0.2
     address: str | None = None
     trial_timeout_s: Annotated[float, Field(gt=0, le=1e7)] = 3600.0
 

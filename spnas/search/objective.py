@@ -24,7 +24,15 @@ from spnas.networks.deploy import set_forms
 from spnas.search.bench import Bench, Measured
 from spnas.search.limits import Limits
 from spnas.tasks import Task, open_task
-from spnas.training import Schedule, Scores, TrainingResult, choice_scores, train
+from spnas.training import (
+    Library,
+    Schedule,
+    Scores,
+    TrainingResult,
+    build_library,
+    choice_scores,
+    train,
+)
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,7 @@ class TrialSettings:
         latency_device: The device of the worker that latency is measured on; None for the one that trains.
         base_latency_ms: The base's latency in this run; a trial's latency is its ratio times this.
         limits: What a candidate may cost; it is not trained where it costs more.
+        library: A file of prepared operators to start from; None to inherit weights in closed form.
     """
 
     network: str
@@ -64,6 +73,7 @@ class TrialSettings:
     latency_device: str | None = None
     base_latency_ms: float | None = None
     limits: Limits = field(default_factory=Limits)
+    library: str | None = None
 
 
 @dataclass(frozen=True)
@@ -137,15 +147,17 @@ class Evaluator:
         self.base = get_network(settings.network).build(settings.num_classes)
         load_base_weights(self.base, settings.weights)
         self.task.attach(self.base)
+        self._library = Library.load(settings.library) if settings.library else Library({})
         self._deployed_base = deploy_model(self.base)
         self._example = self.task.example(settings.latency_batch)
         self._lock = device_lock(self.device)
         self._bench = bench or _own_bench(settings)
 
     def assemble(self, architecture: Architecture) -> nn.Module:
-        """Build the architecture with the base's weights mapped into its operators, on the CPU."""
+        """Build the architecture on the CPU, its operators as prepared in the library, else with the base's weights."""
         torch.manual_seed(self.settings.seed)
         model = apply_architecture(copy.deepcopy(self.base), architecture)
+        self._library.load_into(model, architecture)
         self.task.attach(model)
         return model
 
@@ -302,13 +314,46 @@ def score_choices(settings: TrialSettings, choices: Mapping[str, Sequence[Choice
         settings: What every trial shares.
         choices: The choices of each site, by the site's name.
     """
+    task, base = _open_base(settings)
+    return choice_scores(base, choices, task, imgsz=settings.imgsz, seed=settings.seed)
+
+
+def prepare_operators(
+    settings: TrialSettings,
+    choices: Mapping[str, Sequence[Choice]],
+    passes: int,
+    path: Path,
+    limit_s: float,
+) -> bool:
+    """Prepare each choice at each site to do what the base's convolution does; see `build_library`.
+
+    Args:
+        settings: What every trial shares.
+        choices: The choices of each site, by the site's name.
+        passes: Times that all training images are shown; 0 only fits.
+        path: Where the library is written.
+        limit_s: Seconds that it may take.
+
+    Returns:
+        Whether it was written; not where it takes longer.
+    """
+    task, base = _open_base(settings)
+    library = build_library(base, choices, task, seed=settings.seed, passes=passes, limit_s=limit_s)
+    if library is None:
+        return False
+    library.save(path)
+    return True
+
+
+def _open_base(settings: TrialSettings) -> tuple[Task, nn.Module]:
+    """Open the task and load the trained base network, on the device that trains."""
     torch.set_num_threads(settings.threads)
     device = torch.device(settings.device)
     task = open_task(settings.kind, settings.data, imgsz=settings.imgsz, device=device)
     base = get_network(settings.network).build(settings.num_classes)
     load_base_weights(base, settings.weights)
     task.attach(base)
-    return choice_scores(base.to(device), choices, task, imgsz=settings.imgsz, seed=settings.seed)
+    return task, base.to(device)
 
 
 def _own_bench(settings: TrialSettings) -> Bench:

@@ -110,6 +110,7 @@ class Plan:
         threads: int | None = None,
         base_latency_ms: float | None = None,
         limits: Limits | None = None,
+        library: Path | None = None,
     ) -> TrialSettings:
         """Give what every trial shares; without limits everything is trained."""
         return TrialSettings(
@@ -129,6 +130,7 @@ class Plan:
             latency_device=None if self.latency_node else self.config.latency_on,
             base_latency_ms=base_latency_ms,
             limits=limits or Limits(),
+            library=None if library is None else str(library.resolve()),
         )
 
     def resolved(self) -> dict[str, Any]:

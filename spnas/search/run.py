@@ -23,6 +23,7 @@ from spnas.search.coordinator import Coordinator, spent_so_far
 from spnas.search.emit import write_results
 from spnas.search.environment import describe_environment
 from spnas.search.knowledge import Knowledge, prepare_knowledge
+from spnas.search.library import prepare_library
 from spnas.search.plan import Plan, make_plan
 from spnas.search.progress import Progress
 from spnas.search.scheduler import RungRule
@@ -145,6 +146,7 @@ def _run_phases(
         base = study.get("base") or prepare_base(run, plan, study, ledger, bench)
         study.limits = plan.limits(base)
         _line_up(study, plan, prepare_knowledge(run, plan, study, ledger, bench))
+        library = prepare_library(run, plan, study, ledger)
         lost = study.recover()
         if lost:
             logger.info("resumed: %d trials that were under way are run again", lost)
@@ -160,7 +162,10 @@ def _run_phases(
             clock=time.monotonic,
         )
         settings = plan.settings(
-            run.base_weights, base_latency_ms=base["latency_ms"], limits=study.limits
+            run.base_weights,
+            base_latency_ms=base["latency_ms"],
+            limits=study.limits,
+            library=library,
         )
         with Progress(coordinator, console) as progress:
             run_trials(coordinator, settings, plan, progress.tick, bench)

@@ -11,6 +11,7 @@ import json
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, TypeVar
 
 # First, since Ray reads the environment that it sets when it is imported.
@@ -27,7 +28,15 @@ from spnas.search.coordinator import Coordinator
 from spnas.search.objective import Evaluation, TrialSettings
 from spnas.search.plan import Plan
 from spnas.search.remote import RemoteBench
-from spnas.search.worker import BaseEvent, Learnt, evaluate_trial, stream_base, stream_knowledge
+from spnas.search.worker import (
+    BaseEvent,
+    Learnt,
+    evaluate_trial,
+    stream_base,
+    stream_knowledge,
+    stream_library,
+)
+from spnas.training import PASSES
 
 T = TypeVar("T")
 
@@ -132,6 +141,15 @@ def run_knowledge(
     """Measure the latency table and score the choices in such a worker; see `stream_knowledge`."""
     args = (settings, plan.space.choices, limit_s, bench)
     return _run_alone("the latency table", stream_knowledge, plan, args)
+
+
+def run_library(
+    settings: TrialSettings, plan: Plan, path: Path, limit_s: float
+) -> Iterator[bool | None]:
+    """Prepare the operators that trials start from in such a worker; see `stream_library`."""
+    passes = PASSES if plan.config.inherit == "library" else 0
+    args = (settings, plan.space.choices, passes, path.resolve(), limit_s)
+    return _run_alone("the operator library", stream_library, plan, args)
 
 
 def _run_alone(

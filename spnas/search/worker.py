@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
@@ -25,6 +26,7 @@ from spnas.search.objective import (
     Evaluator,
     TrialSettings,
     measure_table,
+    prepare_operators,
     score_choices,
     train_base,
 )
@@ -126,6 +128,25 @@ def stream_knowledge(
             return table, score_choices(settings, choices)
         except Exception as error:  # an operator that cannot train; its trials will tell
             return table, " ".join(f"{type(error).__name__}: {error}".split())
+
+    yield from _stream(work)
+
+
+def stream_library(
+    settings: TrialSettings,
+    choices: Mapping[str, Sequence[Choice]],
+    passes: int,
+    path: Path,
+    limit_s: float,
+) -> Iterator[bool | None]:
+    """Prepare the operators that trials start from, as `prepare_operators` does.
+
+    Yields:
+        None where nothing happened for two seconds; at last whether they were written.
+    """
+
+    def work(_tell: Callable[[None], None]) -> bool:
+        return prepare_operators(settings, choices, passes, path, limit_s)
 
     yield from _stream(work)
 

@@ -111,8 +111,8 @@ class Task(Protocol):
     def loss(self, model: nn.Module, batch: Any) -> Tensor:
         """Run the model in training mode on a batch; give the scalar loss, a mean over the batch's images."""
 
-    def calibration_images(self, images: int) -> Iterator[Tensor]:
-        """Iterate over `(N, 3, H, W)` training images, augmented as in training, the same ones each time."""
+    def calibration_images(self, images: int, seed: int = 0) -> Iterator[Tensor]:
+        """Iterate over `(N, 3, H, W)` training images, augmented as in training, the same ones for the same seed."""
 
     def evaluate(self, model: nn.Module) -> Score:
         """Score the model in eval mode on the validation images."""

@@ -98,9 +98,9 @@ class ClassificationTask:
         images, labels = batch
         return F.cross_entropy(model(images), labels)
 
-    def calibration_images(self, images: int) -> Iterator[Tensor]:
+    def calibration_images(self, images: int, seed: int = 0) -> Iterator[Tensor]:
         """Iterate over augmented, normalized training images `(N, 3, imgsz, imgsz)`."""
-        generator = torch.Generator().manual_seed(0)
+        generator = torch.Generator().manual_seed(seed)
         order = sample(self.train_images, images, generator)
         for chosen in split_batches(order, CALIBRATION_BATCH):
             yield _augment(self._normalize(self._train[0][chosen]), generator)

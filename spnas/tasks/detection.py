@@ -94,9 +94,9 @@ class DetectionTask:
         total: Tensor = parts.sum() / len(batch["img"])  # Ultralytics multiplies by the batch size
         return total
 
-    def calibration_images(self, images: int) -> Iterator[Tensor]:
+    def calibration_images(self, images: int, seed: int = 0) -> Iterator[Tensor]:
         """Iterate over augmented training images `(N, 3, H, W)` in 0..1, in batches as small as the training's."""
-        generator = torch.Generator().manual_seed(0)
+        generator = torch.Generator().manual_seed(seed)
         order = sample(self.train_images, images, generator)
         for chosen in split_batches(order, CALIBRATION_BATCH):
             yield self._augmented(chosen, generator)[0]

@@ -1,17 +1,22 @@
 """Proxy training: a lean loop on any task."""
 
 from spnas.training.batchnorm import reestimate_batchnorm
+from spnas.training.library import PASSES, Library, build_library, fit_operators
 from spnas.training.loop import SharedLock, TrainingResult, score_model, train
 from spnas.training.schedule import Schedule, base_schedule, proxy_schedule
 from spnas.training.sensitivity import Scores, choice_scores
 
 __all__ = [
+    "PASSES",
+    "Library",
     "Schedule",
     "Scores",
     "SharedLock",
     "TrainingResult",
     "base_schedule",
+    "build_library",
     "choice_scores",
+    "fit_operators",
     "proxy_schedule",
     "reestimate_batchnorm",
     "score_model",

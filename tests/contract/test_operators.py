@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import io
 import pickle
+from functools import partial
 
 import pytest
 import thop
@@ -232,14 +233,19 @@ class TestTraining:
             assert parameter.grad.abs().max() > 0, name
 
     @pytest.mark.parametrize("stride", [1, 2])
-    def test_inheriting_beats_random_weights(self, choice: Choice, stride: int) -> None:
+    def test_inheriting_beats_random_weights_and_fitting_is_no_worse(
+        self, choice: Choice, stride: int
+    ) -> None:
         case = Case(16, 16, 3, stride, 16, 16)
         skip_if_refused(choice, case.site)
-        errors = [self.error_after_inheriting(choice, case, inherit) for inherit in (True, False)]
-        assert errors[0] < 0.8 * errors[1]
+        random, inherited, fitted = (
+            self.error_after(start, choice, case) for start in (None, "inherit", "fit")
+        )
+        assert inherited < 0.8 * random
+        assert fitted <= inherited
 
     @staticmethod
-    def error_after_inheriting(choice: Choice, case: Case, inherit: bool) -> float:
+    def error_after(start: str | None, choice: Choice, case: Case) -> float:
         """Relative error to a plain conv, BatchNorm and activation on low-pass noise, statistics re-estimated."""
         torch.manual_seed(0)
         x = torch.randn(24, case.c_in, case.height, case.width)
@@ -248,19 +254,13 @@ class TestTraining:
         conv = make_conv(case.site)
         bn = nn.BatchNorm2d(case.c_out)
         nn.init.uniform_(bn.weight, 0.5, 1.5)
-        teacher = nn.Sequential(conv, bn, nn.SiLU())
+        expected = reestimated(nn.Sequential(conv, bn, nn.SiLU()), x)
         student = build_operator(choice, case.site, Host(nn.SiLU()))
-        if inherit:
+        if start == "inherit":
             student.inherit(conv, bn)
-        with torch.no_grad():
-            for module in (teacher, student):
-                for norm in module.modules():
-                    if isinstance(norm, nn.BatchNorm2d):
-                        norm.reset_running_stats()
-                        norm.momentum = None  # a cumulative average
-                module(x)
-                module.eval()
-            expected, got = teacher(x), student(x)
+        elif start == "fit":
+            student.fit(conv, bn, x)
+        got = reestimated(student, x)
         spread = expected - expected.mean((0, 2, 3), keepdim=True)
         return float((got - expected).norm() / spread.norm())
 
@@ -287,14 +287,27 @@ class TestTraining:
         )
 
     @pytest.mark.parametrize("host", ["yolo", "bare"])
-    def test_inheriting_from_zeros_is_finite(self, choice: Choice, host: str) -> None:
+    def test_starting_from_zeros_is_finite(self, choice: Choice, host: str) -> None:
         """A pruned filter, all zero, must not become a division by zero."""
         case = typical(choice)
         conv = make_conv(case.site)
         nn.init.zeros_(conv.weight)
         operator = build_operator(choice, case.site, HOSTS[host])
-        operator.inherit(conv, nn.BatchNorm2d(case.c_out) if HOSTS[host].bn else None)
-        assert all(torch.isfinite(value).all() for value in operator.state_dict().values())
+        bn = nn.BatchNorm2d(case.c_out) if HOSTS[host].bn else None
+        for start in (operator.inherit, partial(operator.fit, inputs=example(case))):
+            start(conv, bn)
+            assert all(torch.isfinite(value).all() for value in operator.state_dict().values())
+
+
+@torch.no_grad()
+def reestimated(module: nn.Module, x: torch.Tensor) -> torch.Tensor:
+    """Give a module's output with the BatchNorm statistics of this very input."""
+    for norm in module.modules():
+        if isinstance(norm, nn.BatchNorm2d):
+            norm.reset_running_stats()
+            norm.momentum = None  # a cumulative average
+    module(x)
+    return module.eval()(x)
 
 
 @pytest.mark.parametrize("choice", CHOICES, ids=str)

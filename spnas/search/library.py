@@ -1,0 +1,71 @@
+"""A phase of a search before its trials: operators prepared once that every trial then starts from."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from pathlib import Path
+from typing import Literal
+
+from spnas.errors import SpnasError
+from spnas.runs import RunDirectory
+from spnas.search.budget import Ledger
+from spnas.search.coordinator import keep_spent
+from spnas.search.plan import Plan
+from spnas.search.study import SearchStudy
+
+logger = logging.getLogger("spnas")
+
+_STATE = "library"
+Outcome = Literal["built", "given up"]
+
+
+def prepare_library(
+    run: RunDirectory, plan: Plan, study: SearchStudy, ledger: Ledger
+) -> Path | None:
+    """Prepare every choice of every site in a worker, or take what an earlier sitting prepared.
+
+    Where it takes longer than its share of the budget, or fails, the trials inherit weights in closed form.
+
+    Returns:
+        The library's file; None where trials do without.
+    """
+    if plan.config.inherit == "weights":
+        return None
+    if study.get(_STATE) is None:
+        study.set(_STATE, _prepare(run, plan, study, ledger))
+    return run.library if study.get(_STATE) == "built" else None
+
+
+def _prepare(run: RunDirectory, plan: Plan, study: SearchStudy, ledger: Ledger) -> Outcome:
+    left = ledger.seconds_left()
+    limit_s = math.inf if left is None else plan.config.library_share * left
+    started = time.monotonic()
+    try:
+        reason = _build(run, plan, study, ledger, limit_s)
+    except SpnasError as error:  # an operator that cannot be trained; its trials will tell
+        reason = str(error)
+    took = time.monotonic() - started
+    outcome: Outcome = "given up" if reason else "built"
+    told = f"{outcome}: {reason}; trials start from inherited weights" if reason else outcome
+    logger.info("operator library: %s, %.0f s | %s", told, took, ledger.describe())
+    return outcome
+
+
+def _build(
+    run: RunDirectory, plan: Plan, study: SearchStudy, ledger: Ledger, limit_s: float
+) -> str | None:
+    """Have a worker do it, keeping what is spent up to date; say why it was given up, None where it was not."""
+    from spnas.search.runner import run_library
+
+    settings = plan.settings(run.base_weights, threads=plan.cpus)
+    built = False
+    try:
+        for event in run_library(settings, plan, run.library, limit_s):
+            keep_spent(study, ledger)
+            built = built or bool(event)
+    finally:
+        keep_spent(study, ledger)
+    share = plan.config.library_share
+    return None if built else f"it takes more than {limit_s:.0f} s, {share:g} of what is left"
