@@ -75,6 +75,9 @@ class SearchConfig(BaseModel):
         latency_batch: Images in a forward that latency is measured with; None for the network's own, mostly 1.
         sampler: What proposes architectures.
         table_share: Share of what is left of the budget that the latency table may take; 0 for no table and no scores.
+        confirm_share: Share of what base network and latency table left of the budget that is kept to evaluate the
+            front again; beside a budget in trials as many re-evaluations, at most, as this share of it. 0 for none.
+        confirm_epochs: Epochs of a re-evaluation; None for twice those of the proxy training.
         address: `auto` or `HOST:PORT` of a running Ray cluster to join; None starts a private Ray.
         trial_timeout_s: Seconds after which a trial is given up as hanging.
     """
@@ -107,6 +110,8 @@ class SearchConfig(BaseModel):
     latency_batch: Positive | None = None
     sampler: SamplerName = "latency-aware"
     table_share: Annotated[float, Field(ge=0, le=1)] = 0.05
+    confirm_share: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    confirm_epochs: Positive | None = None
     address: str | None = None
     trial_timeout_s: Annotated[float, Field(gt=0, le=1e7)] = 3600.0
 

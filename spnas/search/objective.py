@@ -142,9 +142,9 @@ class Evaluator:
         self._lock = device_lock(self.device)
         self._bench = bench or _own_bench(settings)
 
-    def assemble(self, architecture: Architecture) -> nn.Module:
+    def assemble(self, architecture: Architecture, seed: int | None = None) -> nn.Module:
         """Build the architecture with the base's weights mapped into its operators, on the CPU."""
-        torch.manual_seed(self.settings.seed)
+        torch.manual_seed(self.settings.seed if seed is None else seed)
         model = apply_architecture(copy.deepcopy(self.base), architecture)
         self.task.attach(model)
         return model
@@ -203,6 +203,33 @@ class Evaluator:
         known = self.measure(model, known, is_base=architecture.is_base)
         if limits.exceeded(known):
             return known
+        return self._train(model, known, self.settings.seed, report)
+
+    def confirm(self, architecture: Architecture, seed: int, *, latency: bool) -> Evaluation:
+        """Evaluate an architecture once more, whatever it costs.
+
+        Args:
+            architecture: What to evaluate.
+            seed: Of the training, in place of that of the settings.
+            latency: Whether to measure its latency too.
+
+        Raises:
+            TrainingError: The training diverged.
+        """
+        model = self.assemble(architecture, seed)
+        known = self.count(model)
+        if latency:
+            known = self.measure(model, known, is_base=architecture.is_base)
+        return self._train(model, known, seed, lambda _evaluation: True)
+
+    def _train(
+        self,
+        model: nn.Module,
+        known: Evaluation,
+        seed: int,
+        report: Callable[[Evaluation], bool],
+    ) -> Evaluation:
+        """Train rung by rung and add what comes of it to what is known."""
         model.to(self.device)
         schedule = self.settings.schedule
 
@@ -217,7 +244,6 @@ class Evaluator:
         def at_rung(result: TrainingResult) -> bool:
             return result.epochs >= schedule.epochs or report(evaluation(result))
 
-        seed = self.settings.seed
         return evaluation(
             train(model, self.task, schedule, seed=seed, report=at_rung, lock=self._lock)
         )
