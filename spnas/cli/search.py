@@ -55,6 +55,12 @@ def add_parser(subparsers: Any) -> None:
         metavar="RUN",
         help="go on with a run; --budget may raise it, --confirm-share and --address be given anew",
     )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print what the search would do with its budget, from costs measured for seconds; write nothing",
+    )
+    parser.add_argument("--json", action="store_true", help="with --dry-run: print JSON")
 
 
 def _add_what(parser: argparse.ArgumentParser) -> None:
@@ -122,8 +128,13 @@ def run(args: argparse.Namespace) -> int:
     from spnas.search.config import make_config
     from spnas.search.run import resume, search
 
+    _check_dry_run(args)
     console = Console()
     options = {name: getattr(args, name) for name in _OPTIONS}
+    if args.dry_run:
+        from spnas.cli.dry_run import show_plan
+
+        return show_plan(make_config(options, args.config), as_json=args.json)
     if args.resume is None:
         result = search(make_config(options, args.config), console)
     else:
@@ -131,6 +142,18 @@ def run(args: argparse.Namespace) -> int:
         changes = {name: value for name, value in options.items() if value is not None}
         result = resume(args.resume, changes, console)
     return 0 if show_front(result) else 1
+
+
+def _check_dry_run(args: argparse.Namespace) -> None:
+    """Refuse what means nothing with or without --dry-run."""
+    from spnas.errors import ConfigError
+
+    if args.json and not args.dry_run:
+        raise ConfigError(
+            "--json: expected --dry-run beside it; `spnas pareto RUN --json` prints a front"
+        )
+    if args.dry_run and args.resume is not None:
+        raise ConfigError("--dry-run: expected no --resume beside it")
 
 
 def _refuse_beside_resume(args: argparse.Namespace) -> None:

@@ -140,7 +140,7 @@ class Evaluator:
         self._deployed_base = deploy_model(self.base)
         self._example = self.task.example(settings.latency_batch)
         self._lock = device_lock(self.device)
-        self._bench = bench or _own_bench(settings)
+        self._bench = bench or own_bench(settings)
 
     def assemble(self, architecture: Architecture, seed: int | None = None) -> nn.Module:
         """Build the architecture with the base's weights mapped into its operators, on the CPU."""
@@ -285,7 +285,7 @@ def train_base(
     save_weights(model, Path(settings.weights))
     deployed = deploy_model(model)
     example = task.example(settings.latency_batch)
-    measured = (bench or _own_bench(settings)).measure(model, deployed, example).latency
+    measured = (bench or own_bench(settings)).measure(model, deployed, example).latency
     return facts | {
         **asdict(count(model, settings.imgsz)),
         "latency_ms": measured.base_latency_ms,
@@ -318,7 +318,7 @@ def measure_table(
     example = torch.rand(
         (settings.latency_batch, 3, settings.imgsz, settings.imgsz), generator=generator
     )
-    return (bench or _own_bench(settings)).table(base, choices, example, limit_s)
+    return (bench or own_bench(settings)).table(base, choices, example, limit_s)
 
 
 def score_choices(settings: TrialSettings, choices: Mapping[str, Sequence[Choice]]) -> Scores:
@@ -337,7 +337,8 @@ def score_choices(settings: TrialSettings, choices: Mapping[str, Sequence[Choice
     return choice_scores(base.to(device), choices, task, imgsz=settings.imgsz, seed=settings.seed)
 
 
-def _own_bench(settings: TrialSettings) -> Bench:
+def own_bench(settings: TrialSettings) -> Bench:
+    """Give what latency is measured on where it is a device of this process."""
     return Bench(settings.latency_device or settings.device, settings.runtime)
 
 
