@@ -9,7 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from spnas.runs import FrontRow, RunDirectory, TrialRecord
+    from spnas.search.differences import Difference
 
+_REAL = {
+    (True, True): "both",
+    (True, False): "latency",
+    (False, True): "accuracy",
+    (False, False): "neither",
+}
 _STATES = ("complete", "stopped", "failed", "infeasible")
 
 
@@ -19,8 +26,9 @@ def add_parser(subparsers: Any) -> None:
         "pareto",
         help="print a run's Pareto front beside the base network",
         description=(
-            "Prints the Pareto front of a run, computed from its trials.csv: latency of the deployed form, its ratio "
-            "to the base network's, accuracy, its difference to the base network's, parameters and MACs."
+            "Prints the Pareto front of a run, computed from its trials.csv and confirmed.csv: latency of the deployed "
+            "form, its ratio to the base network's, accuracy, its difference to the base network's, parameters and "
+            "MACs; of a confirmed front also which differences are more than noise."
         ),
     )
     parser.add_argument(
@@ -40,14 +48,23 @@ def run(args: argparse.Namespace) -> int:
 def show_front(directory: RunDirectory, *, as_json: bool = False) -> bool:
     """Print a run's front beside its base network; say whether there is one."""
     from spnas.runs import front_rows, read_records, read_trials, table_columns
+    from spnas.search.confirmation import confirmed_records, describe
+    from spnas.search.differences import differences
 
     metric = table_columns(read_trials(directory.trials)).metric
-    records = read_records(directory.trials)
-    rows = front_rows(records, metric)
+    trials = read_records(directory.trials)
+    again = read_records(directory.confirmed) if directory.confirmed.is_file() else []
+    confirmed = confirmed_records(trials, again, metric)
+    rows = front_rows(confirmed or trials, metric)
+    found = differences(confirmed, metric)
     if as_json:
-        print(json.dumps(_content(directory, metric, records, rows), indent=2))
+        content = _content(directory, metric, trials, rows)
+        content |= {"confirmed": bool(confirmed), "differences": [d.to_dict() for d in found]}
+        print(json.dumps(content, indent=2))
     else:
-        _print(directory, metric, records, rows)
+        _print(directory, metric, trials, rows)
+        if again:
+            _print_confirmation(describe(trials, again, metric), found, rows, metric)
     return any(row.file is not None for row in rows)
 
 
@@ -100,3 +117,40 @@ def _print(
         console.print(
             f"{len(missing)} of these model files are not written yet: a search writes them when it ends"
         )
+
+
+def _print_confirmation(
+    told: str, differences: list[Difference], rows: list[FrontRow], metric: str
+) -> None:
+    """Tell what the front was confirmed by, and which differences are more than noise."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from spnas.runs.summary import METRIC_TITLES
+
+    console = Console(highlight=False, markup=False)
+    console.print()
+    console.print(told, soft_wrap=True)
+    if not differences:
+        return
+    names = {row.trial: (row.file or "base network").removeprefix("pareto/") for row in rows}
+    table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
+    for name in ("model", "against"):
+        table.add_column(name, no_wrap=True)
+    for name in ("ratio", METRIC_TITLES.get(metric, metric), "more than noise"):
+        table.add_column(name, no_wrap=True)
+    for found in differences:
+        table.add_row(
+            names[found.trial],
+            "base" if found.to_base else names[found.other].partition("-")[0],
+            _difference(found.latency_ratio, found.latency_noise, ".3f"),
+            _difference(found.accuracy, found.accuracy_noise, ".4f"),
+            _REAL[found.latency_is_real, found.accuracy_is_real],
+        )
+    console.print()
+    console.print(table)
+
+
+def _difference(value: float, noise: float | None, form: str) -> str:
+    """Give a difference with what chance alone would make of it, 95 times in 100."""
+    return f"{value:+{form}} ({'?' if noise is None else f'{noise:{form}}'})"

@@ -26,7 +26,9 @@ _OPTIONS = (
     "latency_on",
     "address",
     "sampler",
+    "confirm_share",
 )
+_CHANGEABLE = ("budget", "confirm_share", "address")  # of a run that is resumed
 
 
 def add_parser(subparsers: Any) -> None:
@@ -36,10 +38,33 @@ def add_parser(subparsers: Any) -> None:
         help="search a space for the Pareto front of latency and accuracy",
         description=(
             "Trains the base network (unless --weights is given), then trial after trial: latency of the deployed "
-            "form beside the base's, a short training that inherits the base's weights, and accuracy. Ctrl-C ends "
-            "cleanly with the front so far."
+            "form beside the base's, a short training that inherits the base's weights, and accuracy; at last trains "
+            "and measures the front again. Ctrl-C ends cleanly with the front so far."
         ),
     )
+    _add_what(parser)
+    _add_limits(parser)
+    _add_latency(parser)
+    _add_how(parser)
+    parser.add_argument(
+        "--config", type=Path, help="yaml with these and more options, see docs/search.md"
+    )
+    parser.add_argument(
+        "--resume",
+        type=Path,
+        metavar="RUN",
+        help="go on with a run; --budget may raise it, --confirm-share and --address be given anew",
+    )
+    parser.add_argument(
+        "--dry-run",
+        action="store_true",
+        help="print what the search would do with its budget, from costs measured for seconds; write nothing",
+    )
+    parser.add_argument("--json", action="store_true", help="with --dry-run: print JSON")
+
+
+def _add_what(parser: argparse.ArgumentParser) -> None:
+    """Add what is searched, on what data, for how long."""
     parser.add_argument(
         "--space", help="name of a shipped space (see `spnas spaces`) or a yaml file"
     )
@@ -52,7 +77,10 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument("--weights", help="weights of the trained base; default: train it first")
     parser.add_argument("--results", help="folder for runs; default: results")
     parser.add_argument("--gpus-per-trial", type=float, help="GPUs a trial takes; default 1")
-    parser.add_argument("--runtime", help=RUNTIME_HELP)
+
+
+def _add_limits(parser: argparse.ArgumentParser) -> None:
+    """Add what candidates may cost."""
     parser.add_argument(
         "--max-latency",
         metavar="LIMIT",
@@ -64,6 +92,11 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--max-macs", metavar="LIMIT", help="none with more multiply-accumulates: 3G or 0.8x"
     )
+
+
+def _add_latency(parser: argparse.ArgumentParser) -> None:
+    """Add where and in what latency is measured."""
+    parser.add_argument("--runtime", help=RUNTIME_HELP)
     parser.add_argument(
         "--latency-on",
         metavar="WHERE",
@@ -72,17 +105,18 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--address", help="join a running Ray cluster: auto or HOST:PORT; default: a private Ray"
     )
+
+
+def _add_how(parser: argparse.ArgumentParser) -> None:
+    """Add how the search goes about it."""
     parser.add_argument(
         "--sampler", help="latency-aware, tpe, nsga2 or random; default latency-aware"
     )
     parser.add_argument(
-        "--config", type=Path, help="yaml with these and more options, see docs/search.md"
-    )
-    parser.add_argument(
-        "--resume",
-        type=Path,
-        metavar="RUN",
-        help="go on with a run; --budget may raise it, --address name its cluster anew",
+        "--confirm-share",
+        type=float,
+        metavar="SHARE",
+        help="part of the budget kept to train and measure the front again; default 0.2, 0 for none",
     )
 
 
@@ -94,14 +128,32 @@ def run(args: argparse.Namespace) -> int:
     from spnas.search.config import make_config
     from spnas.search.run import resume, search
 
+    _check_dry_run(args)
     console = Console()
+    options = {name: getattr(args, name) for name in _OPTIONS}
+    if args.dry_run:
+        from spnas.cli.dry_run import show_plan
+
+        return show_plan(make_config(options, args.config), as_json=args.json)
     if args.resume is None:
-        options = {name: getattr(args, name) for name in _OPTIONS}
         result = search(make_config(options, args.config), console)
     else:
         _refuse_beside_resume(args)
-        result = resume(args.resume, args.budget, console, args.address)
+        changes = {name: value for name, value in options.items() if value is not None}
+        result = resume(args.resume, changes, console)
     return 0 if show_front(result) else 1
+
+
+def _check_dry_run(args: argparse.Namespace) -> None:
+    """Refuse what means nothing with or without --dry-run."""
+    from spnas.errors import ConfigError
+
+    if args.json and not args.dry_run:
+        raise ConfigError(
+            "--json: expected --dry-run beside it; `spnas pareto RUN --json` prints a front"
+        )
+    if args.dry_run and args.resume is not None:
+        raise ConfigError("--dry-run: expected no --resume beside it")
 
 
 def _refuse_beside_resume(args: argparse.Namespace) -> None:
@@ -109,8 +161,9 @@ def _refuse_beside_resume(args: argparse.Namespace) -> None:
     from spnas.errors import ConfigError
 
     given = [name for name in (*_OPTIONS, "config") if getattr(args, name) is not None]
-    refused = [f"--{name.replace('_', '-')}" for name in given if name not in ("budget", "address")]
+    refused = [f"--{name.replace('_', '-')}" for name in given if name not in _CHANGEABLE]
     if refused:
         raise ConfigError(
-            f"--resume takes only --budget and --address beside it, got {', '.join(refused)}"
+            "--resume takes only --budget, --confirm-share and --address beside it, "
+            f"got {', '.join(refused)}"
         )

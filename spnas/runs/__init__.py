@@ -8,7 +8,14 @@ from spnas.runs.pareto import hypervolume, pareto_indices
 from spnas.runs.plot import plot_front
 from spnas.runs.records import TrialRecord, csv_columns
 from spnas.runs.summary import FrontRow, front_rows, front_table
-from spnas.runs.table import read_records, read_trials, table_columns, trials_frame, write_trials
+from spnas.runs.table import (
+    read_records,
+    read_trials,
+    table_columns,
+    trials_frame,
+    write_confirmed,
+    write_trials,
+)
 
 __all__ = [
     "FrontRow",
@@ -27,6 +34,7 @@ __all__ = [
     "read_trials",
     "table_columns",
     "trials_frame",
+    "write_confirmed",
     "write_front",
     "write_model_yaml",
     "write_text_atomic",

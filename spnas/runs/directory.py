@@ -121,6 +121,11 @@ class RunDirectory:
         return self.path / "trials.csv"
 
     @property
+    def confirmed(self) -> Path:
+        """Every re-evaluation of a trial, one a row; absent where there was none."""
+        return self.path / "confirmed.csv"
+
+    @property
     def pareto_csv(self) -> Path:
         """The Pareto front, one model a row, sorted by latency."""
         return self.path / "pareto.csv"

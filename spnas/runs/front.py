@@ -13,13 +13,13 @@ from spnas.runs.files import write_text_atomic
 from spnas.runs.model_yaml import model_text
 from spnas.runs.pareto import pareto_indices
 from spnas.runs.records import TrialRecord
-from spnas.runs.table import FILE_COLUMN, trials_frame, write_table
+from spnas.runs.table import FILE_COLUMN, SEEDS_COLUMN, trials_frame, write_table
 
 _MEASURED = (
     *("latency_ms", "latency_std_ms", "latency_ratio", "latency_ratio_low", "latency_ratio_high"),
     *("latency_warning", "memory_mb"),
 )
-_COUNTED = ("params", "macs")
+_COUNTED = ("seeds", "params", "macs")
 _PACKAGES = ("spnas", "torch", "torchvision", "ultralytics")
 
 
@@ -61,7 +61,7 @@ def write_front(
 
     Args:
         run: Where to.
-        records: All of a run's trials; the front is picked here.
+        records: All of a run's trials, or those that are confirmed; the front is picked here.
         document: Gives the model yaml of a trial less its metrics and provenance.
         metric: The accuracy of the front.
         score_columns: The task's figures, the metric first.
@@ -88,6 +88,7 @@ def write_front(
     for path, text in changed.items():
         write_text_atomic(path, text)
     table = trials_frame(front, score_columns, sites)
+    table[SEEDS_COLUMN] = [record.seeds for record in front]
     table[FILE_COLUMN] = [model_file(place, record) for place, record in enumerate(front)]
     write_table(run.pareto_csv, table)
     for stale in set(run.pareto_dir.glob("[0-9]*-*.yaml")) - set(texts):

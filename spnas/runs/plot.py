@@ -18,13 +18,19 @@ Points = list[tuple[float, float]]
 _GREY, _BLUE, _RED = "#9aa0a6", "#1a5fb4", "#c01c28"
 
 
-def plot_front(records: Sequence[TrialRecord], path: Path, metric: str) -> None:
+def plot_front(
+    records: Sequence[TrialRecord],
+    path: Path,
+    metric: str,
+    confirmed: Sequence[TrialRecord] = (),
+) -> None:
     """Draw accuracy over latency into a PNG file, written atomically.
 
     Args:
         records: A run's trials; those not complete are not drawn, but for the base network.
         path: The file.
         metric: The accuracy of the front, `map50_95` or `top1`.
+        confirmed: Trials with what their re-evaluations say; front and base network are then theirs, with error bars.
     """
     # matplotlib takes a second to import, and only a picture needs it.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -34,8 +40,13 @@ def plot_front(records: Sequence[TrialRecord], path: Path, metric: str) -> None:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     complete = [record for record in records if record.state == "complete"]
-    _draw(axes, complete, find_base(records), metric)
-    title = f"{len(complete)} complete trials, {len(front_records(records, metric))} on the front"
+    shown = confirmed or records
+    front = front_records(shown, metric)
+    _draw(axes, complete, front, find_base(shown), metric)
+    if confirmed:
+        _draw_errors(axes, front, metric)
+    kind = "confirmed front" if confirmed else "front"
+    title = f"{len(complete)} complete trials, {len(front)} models on the {kind}"
     _label(axes, METRIC_TITLES.get(metric, metric), title)
     with atomic_file(path) as file:
         figure.savefig(file, format="png")
@@ -47,11 +58,15 @@ def _points(records: Sequence[TrialRecord], metric: str) -> Points:
 
 
 def _draw(
-    axes: Axes, complete: Sequence[TrialRecord], base: TrialRecord | None, metric: str
+    axes: Axes,
+    complete: Sequence[TrialRecord],
+    models: Sequence[TrialRecord],
+    base: TrialRecord | None,
+    metric: str,
 ) -> None:
     trials = _points(complete, metric)
     axes.scatter(*_xy(trials), s=24, color=_GREY, alpha=0.7, linewidths=0, label="complete trial")
-    front = _points(front_records(complete, metric), metric)
+    front = _points(models, metric)
     if front:
         # From a model on, its accuracy is the best there is up to the next model's latency.
         axes.step(*_xy(front), where="post", color=_BLUE, linewidth=1.5, zorder=3)
@@ -59,6 +74,13 @@ def _draw(
     place = _points([base], metric) if base is not None else []
     if place:  # it may be known by its latency alone
         axes.scatter(*_xy(place), s=170, marker="*", color=_RED, zorder=5, label="base network")
+
+
+def _draw_errors(axes: Axes, models: Sequence[TrialRecord], metric: str) -> None:
+    """Draw one standard deviation of each accuracy."""
+    spreads = [100 * record.scores.get(f"{metric}_std", 0.0) for record in models]
+    x, y = _xy(_points(models, metric))
+    axes.errorbar(x, y, yerr=spreads, fmt="none", color=_BLUE, capsize=3, linewidth=1)
 
 
 def _xy(points: Points) -> tuple[list[float], list[float]]:

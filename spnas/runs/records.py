@@ -38,6 +38,7 @@ class TrialRecord:
         started: ISO 8601, UTC.
         finished: ISO 8601, UTC.
         error: One line: why it failed, what stopped it, or which limit it exceeds.
+        seeds: Re-evaluations that the scores are the means of; None for those of the trial itself.
     """
 
     trial: int
@@ -61,6 +62,7 @@ class TrialRecord:
     started: str | None = None
     finished: str | None = None
     error: str | None = None
+    seeds: int | None = None
 
     def to_row(self, score_columns: tuple[str, ...], sites: tuple[str, ...]) -> dict[str, Any]:
         """Give the CSV row: columns in the order of `csv_columns`, one a site with its choice's text."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
@@ -16,9 +16,10 @@ from spnas.errors import ArchitectureError, RunError
 from spnas.runs.files import write_text_atomic
 from spnas.runs.records import State, TrialRecord, csv_columns
 
-FILE_COLUMN = "file"
+FILE_COLUMN, SEED_COLUMN, SEEDS_COLUMN = "file", "seed", "seeds"
+_MORE = (SEED_COLUMN, SEEDS_COLUMN, FILE_COLUMN)  # of confirmed.csv and pareto.csv, after the sites
 _TEXT = ("state", "arch_id", "origin", "latency_warning", "error", FILE_COLUMN)
-_WHOLE = ("trial", "params", "macs")
+_WHOLE = ("trial", "params", "macs", SEED_COLUMN, SEEDS_COLUMN)
 _TIMES = ("started", "finished")
 
 
@@ -77,12 +78,31 @@ def write_trials(
     write_table(path, trials_frame(records, score_columns, sites))
 
 
+def write_confirmed(
+    path: Path,
+    again: Mapping[tuple[int, int], TrialRecord],
+    score_columns: Sequence[str],
+    sites: Sequence[str],
+) -> None:
+    """Write confirmed.csv, atomically.
+
+    Args:
+        path: The file.
+        again: Re-evaluations by the trial's number and the seed's, from 1, in order of completion.
+        score_columns: The task's figures, the metric first.
+        sites: Names of the space's sites.
+    """
+    table = trials_frame(list(again.values()), score_columns, sites)
+    table[SEED_COLUMN] = [seed for _, seed in again]
+    write_table(path, table)
+
+
 def read_trials(path: Path) -> pd.DataFrame:
-    """Read trials.csv or pareto.csv.
+    """Read trials.csv, confirmed.csv or pareto.csv.
 
     Returns:
-        A row a trial. `trial`, `params` and `macs` are whole numbers (Int64), `started` and `finished` UTC times,
-        other figures floats; what is not known is NA, NaN or NaT.
+        A row a trial. `trial`, `params`, `macs`, `seed` and `seeds` are whole numbers (Int64), `started` and `finished`
+        UTC times, other figures floats; what is not known is NA, NaN or NaT.
 
     Raises:
         RunError: The file is missing or is not such a table.
@@ -101,7 +121,7 @@ def read_trials(path: Path) -> pd.DataFrame:
 
 
 def read_records(path: Path) -> list[TrialRecord]:
-    """Read trials.csv as the records it was written from.
+    """Read trials.csv or confirmed.csv as the records it was written from.
 
     Raises:
         RunError: The file is missing or is not such a table; one line for each row that cannot be read.
@@ -126,9 +146,9 @@ def table_columns(frame: pd.DataFrame) -> Columns:
     """Read the header of a table.
 
     Raises:
-        ValueError: The columns are not those of trials.csv or pareto.csv.
+        ValueError: The columns are not those of one of a run's tables.
     """
-    header = [str(column) for column in frame.columns if column != FILE_COLUMN]
+    header = [str(column) for column in frame.columns if column not in _MORE]
     fixed = csv_columns((), ())
     missing = [column for column in fixed if column not in header]
     if missing:

@@ -93,6 +93,7 @@ class Ledger:
         self._before = spent
         self._clock = clock
         self._start = clock()
+        self._reserved = 0.0
         self._expected = 0.0
         self._lengths: list[float] = []
 
@@ -101,10 +102,26 @@ class Ledger:
         """Device-seconds spent so far, earlier sittings included."""
         return self._before + (self._clock() - self._start) * self.devices
 
+    @property
+    def total(self) -> float | None:
+        """Device-seconds that may be spent; None where the budget is a number of trials."""
+        wall = self.budget.wall_seconds(self.devices)
+        return None if wall is None else wall * self.devices
+
+    def reserve(self, device_seconds: float) -> None:
+        """Keep this much for a later phase: it counts as spent until `begin_phase`."""
+        self._reserved = device_seconds
+
+    def begin_phase(self, wall_seconds: float) -> None:
+        """Free what was reserved; take this for a trial's length, wall seconds, until one of the phase has ended."""
+        self._reserved = 0.0
+        self._lengths = []
+        self._expected = wall_seconds
+
     def seconds_left(self) -> float | None:
         """Wall seconds that are left; None where the budget is a number of trials."""
-        total = self.budget.wall_seconds(self.devices)
-        return None if total is None else total - self.spent / self.devices
+        total = self.total
+        return None if total is None else (total - self.spent - self._reserved) / self.devices
 
     def expect_trial(self, wall_seconds: float) -> None:
         """Take this for a trial's length, wall seconds, until a trial has ended."""

@@ -79,6 +79,9 @@ class SearchConfig(BaseModel):
         inherit: What a trial's operators start from: `weights` of the base in closed form, `fitted` to the base's
             convolutions by least squares, or a `library` of operators trained to do what those do.
         library_share: Share of what is left of the budget that fitting or the library may take.
+        confirm_share: Share of what base network and latency table left of the budget that is kept to evaluate the
+            front again; beside a budget in trials as many re-evaluations, at most, as this share of it. 0 for none.
+        confirm_epochs: Epochs of a re-evaluation; None for twice those of the proxy training.
         address: `auto` or `HOST:PORT` of a running Ray cluster to join; None starts a private Ray.
         trial_timeout_s: Seconds after which a trial is given up as hanging.
     """
@@ -113,6 +116,8 @@ class SearchConfig(BaseModel):
     table_share: Annotated[float, Field(ge=0, le=1)] = 0.1
     inherit: InheritName = "weights"
     library_share: Annotated[float, Field(gt=0, le=1)] = 0.2
+    confirm_share: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    confirm_epochs: Positive | None = None
     address: str | None = None
     trial_timeout_s: Annotated[float, Field(gt=0, le=1e7)] = 3600.0
 

@@ -64,6 +64,12 @@ class Coordinator:
         slots: Trials that run at the same time.
         devices_per_trial: Devices, in the budget's unit, that a trial occupies.
         clock: Wall seconds, monotonic.
+
+    Attributes:
+        running: The trials under way, by Ray's key.
+        finished: Why no further trial starts, None while others do.
+        gave_up: Whether that is since trials fail.
+        startup_s: How long a trial waited for its worker, at most, wall seconds.
     """
 
     def __init__(
@@ -84,6 +90,8 @@ class Coordinator:
         self.slots, self._devices_per_trial, self._clock = slots, devices_per_trial, clock
         self.running: dict[str, RunningTrial] = {}
         self.finished: str | None = None
+        self.gave_up = False
+        self.startup_s = 0.0
         self._failures = 0
         for trial, epochs, accuracy, latency in study.rungs():
             rule.add(trial, epochs, accuracy, latency)
@@ -103,7 +111,7 @@ class Coordinator:
         if len(self.running) >= self.slots or self.finished:
             return None
         if not self.ledger.may_start(len(self.records) + len(self.running)):
-            self.finished = f"the budget is spent: {self.spent()}"
+            self.finished = f"the trials' budget is spent: {self.spent()}"
             return None
         proposal = self.study.propose()
         if proposal is None:
@@ -169,6 +177,8 @@ class Coordinator:
             **vars(known),
         )
         self.study.record(trial.proposal, record)
+        if seconds is not None:
+            self.startup_s = max(self.startup_s, occupied - seconds)
         if _ran_to_its_end(record):
             self.ledger.note_trial(occupied if seconds is None else seconds)
         self._give_up_after_failures(record)
@@ -184,6 +194,9 @@ class Coordinator:
             self.finished = f"the base network's own trial failed: {record.error}"
         elif self._failures >= max(_MOST_FAILURES, 2 * self.slots):
             self.finished = f"{self._failures} trials in a row failed, the last one: {record.error}"
+        else:
+            return
+        self.gave_up = True
 
     def _give_up_on_limits(self, record: TrialRecord) -> None:
         """Finish where many candidates ended, the cheapest uniform ones among them, and none met the limits."""

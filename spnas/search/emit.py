@@ -1,19 +1,28 @@
-"""Writes a run's results: trials.csv, pareto.csv, pareto/*.yaml, pareto.png."""
+"""Writes a run's results: trials.csv, confirmed.csv, pareto.csv, pareto/*.yaml, pareto.png."""
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
 from spnas.networks import model_document
-from spnas.runs import RunDirectory, TrialRecord, plot_front, write_front
+from spnas.runs import RunDirectory, TrialRecord, plot_front, write_confirmed, write_front
+from spnas.search.confirmation import confirmed_records, describe
 from spnas.search.coordinator import Coordinator
 from spnas.search.plan import Plan
 
+logger = logging.getLogger("spnas")
+
 
 def write_results(run: RunDirectory, plan: Plan, coordinator: Coordinator) -> None:
-    """Write everything that is derived from the study; whatever was there before is replaced."""
+    """Write everything that is derived from the study; whatever was there before is replaced.
+
+    The front is that of the re-evaluations where they confirm it, else that of the trials.
+    """
     coordinator.save()
-    records = coordinator.records
+    trials, again = coordinator.records, coordinator.study.confirmations()
+    confirmed = confirmed_records(trials, again.values(), coordinator.metric)
+    records = confirmed or trials
 
     def document(record: TrialRecord) -> dict[str, Any]:
         return model_document(
@@ -37,5 +46,9 @@ def write_results(run: RunDirectory, plan: Plan, coordinator: Coordinator) -> No
         sites=coordinator.sites,
         conditions=measured_on,
     )
-    if records:
-        plot_front(records, run.plot, coordinator.metric)
+    if again:
+        write_confirmed(run.confirmed, again, plan.info.columns, coordinator.sites)
+    if trials:
+        plot_front(trials, run.plot, coordinator.metric, confirmed)
+    if len(coordinator.front) > 1 and (again or plan.config.confirm_share):
+        logger.info("%s", describe(trials, list(again.values()), coordinator.metric))

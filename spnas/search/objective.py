@@ -151,11 +151,11 @@ class Evaluator:
         self._deployed_base = deploy_model(self.base)
         self._example = self.task.example(settings.latency_batch)
         self._lock = device_lock(self.device)
-        self._bench = bench or _own_bench(settings)
+        self._bench = bench or own_bench(settings)
 
-    def assemble(self, architecture: Architecture) -> nn.Module:
+    def assemble(self, architecture: Architecture, seed: int | None = None) -> nn.Module:
         """Build the architecture on the CPU, its operators as prepared in the library, else with the base's weights."""
-        torch.manual_seed(self.settings.seed)
+        torch.manual_seed(self.settings.seed if seed is None else seed)
         model = apply_architecture(copy.deepcopy(self.base), architecture)
         self._library.load_into(model, architecture)
         self.task.attach(model)
@@ -215,6 +215,33 @@ class Evaluator:
         known = self.measure(model, known, is_base=architecture.is_base)
         if limits.exceeded(known):
             return known
+        return self._train(model, known, self.settings.seed, report)
+
+    def confirm(self, architecture: Architecture, seed: int, *, latency: bool) -> Evaluation:
+        """Evaluate an architecture once more, whatever it costs.
+
+        Args:
+            architecture: What to evaluate.
+            seed: Of the training, in place of that of the settings.
+            latency: Whether to measure its latency too.
+
+        Raises:
+            TrainingError: The training diverged.
+        """
+        model = self.assemble(architecture, seed)
+        known = self.count(model)
+        if latency:
+            known = self.measure(model, known, is_base=architecture.is_base)
+        return self._train(model, known, seed, lambda _evaluation: True)
+
+    def _train(
+        self,
+        model: nn.Module,
+        known: Evaluation,
+        seed: int,
+        report: Callable[[Evaluation], bool],
+    ) -> Evaluation:
+        """Train rung by rung and add what comes of it to what is known."""
         model.to(self.device)
         schedule = self.settings.schedule
 
@@ -229,7 +256,6 @@ class Evaluator:
         def at_rung(result: TrainingResult) -> bool:
             return result.epochs >= schedule.epochs or report(evaluation(result))
 
-        seed = self.settings.seed
         return evaluation(
             train(model, self.task, schedule, seed=seed, report=at_rung, lock=self._lock)
         )
@@ -271,7 +297,7 @@ def train_base(
     save_weights(model, Path(settings.weights))
     deployed = deploy_model(model)
     example = task.example(settings.latency_batch)
-    measured = (bench or _own_bench(settings)).measure(model, deployed, example).latency
+    measured = (bench or own_bench(settings)).measure(model, deployed, example).latency
     return facts | {
         **asdict(count(model, settings.imgsz)),
         "latency_ms": measured.base_latency_ms,
@@ -304,7 +330,7 @@ def measure_table(
     example = torch.rand(
         (settings.latency_batch, 3, settings.imgsz, settings.imgsz), generator=generator
     )
-    return (bench or _own_bench(settings)).table(base, choices, example, limit_s)
+    return (bench or own_bench(settings)).table(base, choices, example, limit_s)
 
 
 def score_choices(settings: TrialSettings, choices: Mapping[str, Sequence[Choice]]) -> Scores:
@@ -356,7 +382,8 @@ def _open_base(settings: TrialSettings) -> tuple[Task, nn.Module]:
     return task, base.to(device)
 
 
-def _own_bench(settings: TrialSettings) -> Bench:
+def own_bench(settings: TrialSettings) -> Bench:
+    """Give what latency is measured on where it is a device of this process."""
     return Bench(settings.latency_device or settings.device, settings.runtime)
 
 

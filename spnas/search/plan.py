@@ -62,6 +62,12 @@ class Plan:
         return self.space.network
 
     @property
+    def confirm_schedule(self) -> Schedule:
+        """The training of a re-evaluation."""
+        epochs = self.config.confirm_epochs or 2 * self.schedule.epochs
+        return replace(self.schedule, epochs=epochs, rungs=())
+
+    @property
     def latency_batch(self) -> int:
         """Images in a forward that latency is measured with."""
         return self.config.latency_batch or self.network.latency_batch
@@ -149,6 +155,7 @@ class Plan:
             "batch": self.schedule.batch_size,
             "lr": self.schedule.lr,
             "base_epochs": self.base_schedule.epochs,
+            "confirm_epochs": self.confirm_schedule.epochs,
             "latency_on": self.config.latency_on or self.device.type,
             "latency_batch": self.latency_batch,
             "runtime": self.runtime,

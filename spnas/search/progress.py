@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from rich.console import Console, Group
 from rich.live import Live
 from rich.text import Text
 
 from spnas.runs import front_rows, front_table
-from spnas.search.coordinator import Coordinator
+from spnas.search.confirmation import confirmed_records
+
+if TYPE_CHECKING:
+    from spnas.search.confirmer import Confirmer
+    from spnas.search.coordinator import Coordinator
 
 _REFRESH_S = 0.5
 _HEARTBEAT_S = 5.0
@@ -18,15 +24,18 @@ _FRONT_ROWS = 15
 
 
 class Progress:
-    """Shows a coordinator's trials, budget, front and hypervolume; a context manager around the trials.
+    """Shows how a search comes along; a context manager around its trials.
 
     Args:
-        coordinator: Whose run to show.
+        draw: Gives what to show.
+        heartbeat: Called now and then.
         console: Where to; nothing is drawn where it is no terminal (the log says it all).
     """
 
-    def __init__(self, coordinator: Coordinator, console: Console) -> None:
-        self._coordinator = coordinator
+    def __init__(
+        self, draw: Callable[[], Group], heartbeat: Callable[[], None], console: Console
+    ) -> None:
+        self._draw, self._heartbeat = draw, heartbeat
         self._live = Live(console=console, auto_refresh=False) if console.is_terminal else None
         self._drawn = self._beaten = 0.0
 
@@ -44,7 +53,7 @@ class Progress:
     ) -> None:
         """Draw the last state and leave it standing."""
         if self._live:
-            self._live.update(render(self._coordinator), refresh=True)
+            self._live.update(self._draw(), refresh=True)
             self._live.stop()
 
     def tick(self) -> None:
@@ -52,10 +61,10 @@ class Progress:
         moment = time.monotonic()
         if moment - self._beaten >= _HEARTBEAT_S:
             self._beaten = moment
-            self._coordinator.heartbeat()
+            self._heartbeat()
         if self._live and moment - self._drawn >= _REFRESH_S:
             self._drawn = moment
-            self._live.update(render(self._coordinator), refresh=True)
+            self._live.update(self._draw(), refresh=True)
 
 
 def render(coordinator: Coordinator) -> Group:
@@ -77,6 +86,17 @@ def render(coordinator: Coordinator) -> Group:
     line = Text(" | ".join(part for part in figures if part))
     rows = front_rows(coordinator.records, coordinator.metric)
     return Group(line, front_table(rows[:_FRONT_ROWS], coordinator.metric))
+
+
+def render_confirmation(confirmer: Confirmer) -> Group:
+    """Draw the state of the last phase: a line of figures, and the front, confirmed or that of the trials."""
+    line = Text(
+        f"evaluating again | budget {confirmer.spent()} | done {len(confirmer.done)} | "
+        f"running {len(confirmer.running)} | to do {len(confirmer.to_do)}"
+    )
+    trials, metric = confirmer.study.records, confirmer.metric
+    shown = confirmed_records(trials, confirmer.done.values(), metric) or trials
+    return Group(line, front_table(front_rows(shown, metric)[:_FRONT_ROWS], metric))
 
 
 def _clock(seconds: float) -> str:

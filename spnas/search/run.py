@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -18,14 +18,15 @@ from rich.logging import RichHandler
 from spnas.runs import RunDirectory, write_text_atomic
 from spnas.search.base import prepare_base
 from spnas.search.budget import Budget, Ledger
-from spnas.search.config import SearchConfig, read_config, write_config
+from spnas.search.config import SearchConfig, make_config, read_config, write_config
+from spnas.search.confirmer import confirm_front, reserve_for_confirmation
 from spnas.search.coordinator import Coordinator, spent_so_far
 from spnas.search.emit import write_results
 from spnas.search.environment import describe_environment
 from spnas.search.knowledge import Knowledge, prepare_knowledge
 from spnas.search.library import prepare_library
 from spnas.search.plan import Plan, make_plan
-from spnas.search.progress import Progress
+from spnas.search.progress import Progress, render
 from spnas.search.scheduler import RungRule
 from spnas.search.seeds import seed_architectures
 from spnas.search.study import SearchStudy
@@ -70,35 +71,29 @@ def _write_plan(run: RunDirectory, plan: Plan) -> Plan:
     return replace(plan, config=plan.config.model_copy(update=data))
 
 
-def resume(
-    path: Path, budget: str | None, console: Console, address: str | None = None
-) -> RunDirectory:
+def resume(path: Path, changes: Mapping[str, Any], console: Console) -> RunDirectory:
     """Go on with a run: completed trials are kept, those under way are run again once.
 
     Space, data, device, image size and what latency is measured with are those the run began with.
 
     Args:
         path: The run directory.
-        budget: A new budget that earlier spending counts towards; None for the run's own.
+        changes: Options that differ from the run's own: `budget`, towards which earlier spending counts,
+            `confirm_share`, or the `address` of the Ray cluster by now.
         console: Where progress is shown.
-        address: Where the Ray cluster is by now; None for the run's own.
 
     Raises:
         InputError: It is no run directory, or its data set, device or cluster is gone.
     """
     run = RunDirectory.open(path)
     config, resolved = read_config(run.config)
-    changes: dict[str, Any] = {name: resolved[name] for name in _KEPT if name in resolved}
-    changes["space"] = str(run.space)
+    kept: dict[str, Any] = {name: resolved[name] for name in _KEPT if name in resolved}
+    kept["space"] = str(run.space)
     if run.data.is_file():
-        changes["data"] = str(run.data.resolve())
+        kept["data"] = str(run.data.resolve())
     if run.base_weights.is_file():  # already taken from the user's file, or trained
-        changes["weights"] = str(run.base_weights.resolve())
-    if budget is not None:
-        changes["budget"] = budget
-    if address is not None:
-        changes["address"] = address
-    plan = make_plan(config.model_copy(update=changes))
+        kept["weights"] = str(run.base_weights.resolve())
+    plan = make_plan(make_config({**config.model_dump(), **kept, **changes}))
     _check_cluster(plan)
     with run.hold():
         return _search(run, plan, console)
@@ -136,7 +131,7 @@ def _search(run: RunDirectory, plan: Plan, console: Console) -> RunDirectory:
 def _run_phases(
     run: RunDirectory, plan: Plan, study: SearchStudy, ledger: Ledger, console: Console
 ) -> Coordinator:
-    """Train the base and measure the latency table where that is not done yet, then run trials."""
+    """Train the base and measure the latency table where that is not done yet, run trials, confirm the front."""
     # Ray is imported when a search really starts, after everything the user gave has been checked.
     from spnas.search.cluster import ray_cluster
     from spnas.search.runner import run_trials
@@ -167,8 +162,10 @@ def _run_phases(
             limits=study.limits,
             library=library,
         )
-        with Progress(coordinator, console) as progress:
+        reserve_for_confirmation(study, ledger, plan.config.confirm_share)
+        with Progress(lambda: render(coordinator), coordinator.heartbeat, console) as progress:
             run_trials(coordinator, settings, plan, progress.tick, bench)
+        coordinator.finished = confirm_front(run, plan, coordinator, settings, console, bench)
     return coordinator
 
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import json
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Protocol, TypeVar
 
 # First, since Ray reads the environment that it sets when it is imported.
 from spnas.search.cluster import this_machine
@@ -24,7 +24,6 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from spnas.errors import SpnasError
-from spnas.search.coordinator import Coordinator
 from spnas.search.objective import Evaluation, TrialSettings
 from spnas.search.plan import Plan
 from spnas.search.remote import RemoteBench
@@ -49,6 +48,42 @@ def _read(result: dict[str, Any] | None) -> Evaluation | None:
     )
 
 
+class Task(Protocol):
+    """Something for a worker to do."""
+
+    @property
+    def task(self) -> dict[str, Any]:
+        """What the worker is given."""
+
+
+class Work(Protocol):
+    """Who says what the workers do: a `Coordinator`, or a `Confirmer`; each piece of work has a key."""
+
+    finished: str | None
+
+    @property
+    def running(self) -> Mapping[str, Any]:
+        """What is under way."""
+
+    def start(self, key: str) -> Task | None:
+        """Give the next piece; None for now or, with `finished` set, for good."""
+
+    def goes_on(self, key: str, evaluation: Evaluation) -> bool:
+        """Decide at a rung."""
+
+    def lose(self, key: str, reason: str) -> None:
+        """Take note of a piece whose worker died."""
+
+    def end(
+        self,
+        key: str,
+        evaluation: Evaluation | None,
+        error: str | None,
+        seconds: float | None = None,
+    ) -> object:
+        """Keep what came of a piece."""
+
+
 class _StaysInDriver:
     """Pickles to an empty object: Ray's snapshots are not used."""
 
@@ -59,7 +94,7 @@ class _StaysInDriver:
 class CoordinatedSearcher(_StaysInDriver, Searcher):
     """Hands the coordinator's proposals to Ray Tune and ended trials back."""
 
-    def __init__(self, coordinator: Coordinator) -> None:
+    def __init__(self, coordinator: Work) -> None:
         super().__init__()
         self._coordinator = coordinator
 
@@ -67,7 +102,7 @@ class CoordinatedSearcher(_StaysInDriver, Searcher):
         """Give the next trial's parameters, None to be asked again, or FINISHED."""
         proposal = self._coordinator.start(trial_id)
         if proposal is not None:
-            return {"trial": proposal.trial, "architecture": proposal.architecture.text}
+            return proposal.task
         if self._coordinator.finished:
             finished: str = Searcher.FINISHED
             return finished
@@ -100,7 +135,7 @@ class CoordinatedSearcher(_StaysInDriver, Searcher):
 class RungScheduler(_StaysInDriver, FIFOScheduler):
     """Stops a trial at a rung where the coordinator says so."""
 
-    def __init__(self, coordinator: Coordinator) -> None:
+    def __init__(self, coordinator: Work) -> None:
         super().__init__()
         self._coordinator = coordinator
 
@@ -175,7 +210,7 @@ def _run_alone(
 
 
 def run_trials(
-    coordinator: Coordinator,
+    coordinator: Work,
     settings: TrialSettings,
     plan: Plan,
     tick: Callable[[], None],

@@ -7,9 +7,8 @@ them. Values are told for complete trials only, so that Optuna's own Pareto set 
 from __future__ import annotations
 
 import random
-import sqlite3
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
@@ -17,7 +16,6 @@ from typing import Any, cast
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.trial import TrialState
-from sqlalchemy import event
 
 from spnas.architecture import REGULAR, Architecture, Choice
 from spnas.errors import RunError, SpaceExhaustedError
@@ -29,10 +27,12 @@ from spnas.search.config import SamplerName
 from spnas.search.limits import Limits
 from spnas.search.prediction import LatencyModel
 from spnas.search.samplers import make_sampler
+from spnas.search.storage import open_storage, record_from_json, record_to_json
 from spnas.spaces import SearchSpace
 from spnas.training import Scores
 
 _STUDY_NAME = "spnas"
+_CONFIRMATION = "confirmation:"
 _ASKS_BEFORE_DRAWING = 20
 _DRAWS = 1000
 _OPTUNA_STATE: dict[State, TrialState] = {
@@ -59,23 +59,10 @@ class Proposal:
     architecture: Architecture
     origin: Origin
 
-
-def _open_storage(path: Path) -> optuna.storages.RDBStorage:
-    """Open SQLite in WAL mode: ten times less waiting for the disk a trial, and as safe against a killed process."""
-
-    def connect() -> sqlite3.Connection:
-        return sqlite3.connect(path, timeout=60, check_same_thread=False)
-
-    # The URL only names the kind of database: a path may hold characters that mean something in a URL.
-    storage = optuna.storages.RDBStorage("sqlite:///study.db", engine_kwargs={"creator": connect})
-
-    @event.listens_for(storage.engine, "connect")
-    def _pragmas(connection: Any, _record: Any) -> None:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
-
-    storage.engine.dispose()
-    return storage
+    @property
+    def task(self) -> dict[str, Any]:
+        """What a worker is given."""
+        return {"trial": self.trial, "architecture": self.architecture.text}
 
 
 class SearchStudy:
@@ -110,7 +97,7 @@ class SearchStudy:
         self._distributions: dict[str, BaseDistribution] = {
             name: CategoricalDistribution(given) for name, given in choices.items()
         }
-        self._storage = _open_storage(path)
+        self._storage = open_storage(path)
         # A resumed search must not draw what its first sitting drew: the trials it has salt the seed.
         known = optuna.get_all_study_names(self._storage)
         earlier = (
@@ -172,6 +159,19 @@ class SearchStudy:
     def set(self, name: str, value: Any) -> None:
         """Keep a fact about the run: anything JSON can hold."""
         self._study.set_user_attr(name, value)
+
+    def confirmations(self) -> dict[tuple[int, int], TrialRecord]:
+        """Give the re-evaluations by the trial's number and the seed's, in order of completion."""
+        found: dict[tuple[int, int], TrialRecord] = {}
+        for name, value in self._study.user_attrs.items():
+            if name.startswith(_CONFIRMATION):
+                trial, seed = name.removeprefix(_CONFIRMATION).split(":")
+                found[int(trial), int(seed)] = record_from_json(value)
+        return dict(sorted(found.items(), key=lambda one: (one[1].finished or "", one[0][::-1])))
+
+    def keep_confirmation(self, seed: int, record: TrialRecord) -> None:
+        """Keep a re-evaluation."""
+        self.set(f"{_CONFIRMATION}{record.trial}:{seed}", record_to_json(record))
 
     def _remember(self, record: TrialRecord) -> None:
         self._records[record.trial] = record
@@ -366,13 +366,3 @@ class SearchStudy:
         """Close the file; the write-ahead log is folded into it."""
         self._storage.remove_session()
         self._storage.engine.dispose()
-
-
-def record_to_json(record: TrialRecord) -> dict[str, Any]:
-    """Give a record as JSON holds it."""
-    return {**asdict(record), "architecture": record.architecture.text}
-
-
-def record_from_json(value: dict[str, Any]) -> TrialRecord:
-    """Read a record back."""
-    return TrialRecord(**{**value, "architecture": Architecture.from_text(value["architecture"])})

@@ -55,7 +55,8 @@ def evaluate_trial(
     What goes wrong is reported too, so that the worker lives on: a new one takes ten seconds to import everything.
 
     Args:
-        config: The trial's number and its architecture's text.
+        config: The trial's number and its architecture's text; for a re-evaluation the seed too, and whether to
+            measure latency.
         settings: What every trial of the run shares.
         timeout_s: Seconds after which the process ends itself, should the trial hang.
         bench: What latency is measured on; None for a device of this process.
@@ -69,7 +70,7 @@ def evaluate_trial(
         if evaluator is None:
             evaluator = _evaluators.setdefault(settings, Evaluator(settings, bench))
             started = time.perf_counter()  # only a worker's first trial waits for this
-        result = evaluator.evaluate(Architecture.from_text(config["architecture"]), _report_rung)
+        result = _evaluate(evaluator, config)
         final = {"evaluation": json.dumps(asdict(result)), "error": ""}
     except torch.AcceleratorError:
         raise  # the process can use its GPU no more: Ray starts a new one
@@ -81,6 +82,14 @@ def evaluate_trial(
     finally:
         faulthandler.cancel_dump_traceback_later()
     tune.report({**final, "final": True, "seconds": time.perf_counter() - started})
+
+
+def _evaluate(evaluator: Evaluator, config: dict[str, Any]) -> Evaluation:
+    """Do what the coordinator asks for: a trial, or with a seed the re-evaluation of one."""
+    architecture = Architecture.from_text(config["architecture"])
+    if "seed" in config:
+        return evaluator.confirm(architecture, config["seed"], latency=config["latency"])
+    return evaluator.evaluate(architecture, _report_rung)
 
 
 def _report_rung(evaluation: Evaluation) -> bool:

@@ -229,14 +229,14 @@ def test_the_pareto_command_shows_the_front(classification_run: Path) -> None:
     assert 0 < shown["base"]["accuracy"] <= 1
 
 
-def test_resume_goes_on_where_the_budget_is_raised(classification_run: Path) -> None:
+def test_resume_goes_on_where_the_budget_is_raised_and_confirms_the_front(
+    classification_run: Path,
+) -> None:
     before = pd.read_csv(classification_run / "trials.csv", dtype={"arch_id": str})
+    assert not (classification_run / "confirmed.csv").exists()  # a fifth of six is one
     done = run_cli(
-        "search",
-        "--resume",
-        classification_run,
-        "--budget",
-        "8trials",
+        *("search", "--resume", classification_run),
+        *("--budget", "8trials", "--confirm-share", "0.9"),
         cwd=classification_run.parents[1],
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -244,6 +244,31 @@ def test_resume_goes_on_where_the_budget_is_raised(classification_run: Path) -> 
     assert len(after) == 8
     assert (after.iloc[6:]["params"] <= 110_000).eq(after.iloc[6:]["state"] == "complete").all()
     pd.testing.assert_frame_equal(after.iloc[: len(before)], before, check_dtype=False)
+    check_confirmation(classification_run, after, evaluations=7)
+    assert "more than noise" in done.stdout
+    assert "the front is confirmed" in (classification_run / "log.txt").read_text()
+
+
+def check_confirmation(run: Path, trials: pd.DataFrame, evaluations: int) -> None:
+    """Assert that base and front were evaluated again, longer, and that the front holds their means."""
+    again = pd.read_csv(run / "confirmed.csv", dtype={"arch_id": str})
+    assert len(again) == evaluations
+    assert again["trial"].iloc[0] == 0
+    assert again["epochs"].eq(2).all()  # the trials had one
+    assert not again.duplicated(["trial", "seed"]).any()
+    assert set(again["arch_id"]) <= set(trials["arch_id"])
+    measured = again[(again["seed"] == 1) & (again["trial"] > 0)]
+    assert again["latency_ratio"].notna().eq(again.index.isin(measured.index)).all()
+    front = pd.read_csv(run / "pareto.csv", dtype={"arch_id": str})
+    assert front["top1"].is_monotonic_increasing
+    for _, model in front.iterrows():
+        own = again[again["trial"] == model["trial"]]
+        assert model["seeds"] == len(own)
+        assert model["top1"] == pytest.approx(own["top1"].mean())
+        first = trials.set_index("trial")["latency_ratio"][model["trial"]]
+        both = [first, *own["latency_ratio"].dropna()]
+        if not own["latency_warning"].notna().any():
+            assert model["latency_ratio"] == pytest.approx(sum(both) / len(both))
 
 
 def test_interrupting_writes_the_front_so_far(shared_data: Path, tmp_path: Path) -> None:

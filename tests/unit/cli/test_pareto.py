@@ -9,7 +9,7 @@ import pytest
 
 from spnas.architecture import Architecture
 from spnas.cli import main
-from spnas.runs import RunDirectory, TrialRecord, write_trials
+from spnas.runs import RunDirectory, TrialRecord, write_confirmed, write_trials
 
 SITES = ("conv1", "layer1.0.conv1")
 
@@ -52,6 +52,36 @@ def test_json_has_the_front_and_the_base_beside_it(
     assert content["front"][1]["accuracy_difference"] == pytest.approx(0.02)
     assert content["base"]["trial"] == 0
     assert content["base"]["file"] is None
+
+
+def test_a_confirmed_front_comes_with_what_is_more_than_noise(
+    run: RunDirectory, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Trial 1 is lucky: the base is better than it when both are trained again."""
+    again = {
+        (0, 1): trial(0, "complete", 0.95, 8.0, "regular"),
+        (1, 1): trial(1, "complete", 0.85, 6.4, "ghost:0.5"),
+        (2, 1): trial(2, "complete", 0.7, 4.0, "spconv:0.25"),
+    }
+    for record in again.values():
+        record.scores["top1_std"] = 0.02
+    write_confirmed(run.confirmed, again, ("top1",), SITES)
+    assert main(["pareto", str(run.path), "--json"]) == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["confirmed"]
+    assert [row["trial"] for row in content["front"]] == [2, 1, 0]
+    assert content["front"][1]["latency_ratio"] == pytest.approx((0.75 + 0.8) / 2)
+    found = {(d["trial"], d["other"]): d for d in content["differences"]}
+    assert found[2, 0]["accuracy_is_real"]
+    assert not found[2, 0]["latency_is_real"]  # its interval is not known
+    monkeypatch.setenv("COLUMNS", "80")
+    assert main(["pareto", str(run.path)]) == 0
+    text = capsys.readouterr().out
+    assert "the front is confirmed" in text
+    table = text[text.index("against") :].splitlines()
+    assert table[1].split()[1] == "00"
+    assert table[1].split()[-1] == "accuracy"
+    assert max(map(len, table)) <= 80
 
 
 def test_the_table_fits_80_columns_and_tells_of_missing_files(

@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from spnas.runs import RunDirectory, TrialRecord, csv_columns, write_trials
+from spnas.runs import RunDirectory, TrialRecord, csv_columns, read_trials, write_trials
+from spnas.runs.table import write_confirmed
 
 from .conftest import SCORES, SITES
+from .test_front import write
 
 
 def test_the_pandas_examples_run(
@@ -28,10 +30,17 @@ def test_the_pandas_examples_run(
     assert "spconv" in out
 
 
-def test_every_column_and_file_is_described(repo_root: Path) -> None:
+def test_every_column_and_file_is_described(
+    repo_root: Path, tmp_path: Path, records: list[TrialRecord]
+) -> None:
     text = (repo_root / "docs" / "results.md").read_text()
-    for column in csv_columns(("top1",), ()):
+    run = RunDirectory.create(tmp_path, "run")
+    write_confirmed(run.confirmed, {(records[1].trial, 1): records[1]}, SCORES, SITES)
+    write(run, records)
+    tables = [read_trials(path).columns for path in (run.confirmed, run.pareto_csv)]
+    more = [column for table in tables for column in table if column not in (*SCORES, *SITES)]
+    for column in {*csv_columns(("top1",), ()), *more} - {f"{name}_std" for name in SCORES}:
         assert f"`{column}`" in text or column == "top1_std"
-    run = RunDirectory(Path("run"))
-    for name in (run.config, run.space, run.environment, run.study, run.trials, run.plot, run.log):
-        assert f"`{name.name}`" in text
+    paths = (run.config, run.space, run.environment, run.study, run.trials, run.confirmed)
+    for path in (*paths, run.pareto_csv, run.plot, run.log):
+        assert f"`{path.name}`" in text

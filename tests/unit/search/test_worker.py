@@ -73,6 +73,37 @@ def test_reports_rung_and_end(settings: TrialSettings, reports: list[dict[str, A
     assert 0 <= end["scores"]["top1"] <= 1
 
 
+def train_seeds(settings: TrialSettings, seed: int) -> torch.Tensor:
+    """Give the first weights after a re-evaluation's training with this seed."""
+    evaluator = Evaluator(settings)
+    models: list[torch.nn.Module] = []
+    assemble = evaluator.assemble
+
+    def keep(*args: Any) -> torch.nn.Module:
+        models.append(assemble(*args))
+        return models[-1]
+
+    evaluator.assemble = keep  # type: ignore[method-assign]
+    evaluator.confirm(GHOST, seed, latency=False)
+    return next(models[0].parameters()).detach()
+
+
+def test_a_reevaluation_has_the_seed_it_is_given(
+    settings: TrialSettings, reports: list[dict[str, Any]]
+) -> None:
+    longer = dataclasses.replace(settings, schedule=Schedule(epochs=3, batch_size=16))
+    for seed, latency in ((0, True), (1, False), (1, False)):
+        task = {"trial": 1, "architecture": GHOST.text, "seed": seed, "latency": latency}
+        worker.evaluate_trial(task, longer, timeout_s=300)
+    first, other, same = (json.loads(report["evaluation"]) for report in reports)
+    assert [e["epochs"] for e in (first, other, same)] == [3, 3, 3]
+    assert first["latency_ratio"] > 0
+    assert other["latency_ratio"] is None
+    assert other["scores"] == same["scores"]
+    trained = [train_seeds(longer, seed) for seed in (0, 1)]
+    assert not torch.equal(*trained)
+
+
 def test_a_diverging_trial_is_told_and_the_worker_lives_on(
     settings: TrialSettings, reports: list[dict[str, Any]]
 ) -> None:
