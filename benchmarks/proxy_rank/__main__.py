@@ -8,6 +8,7 @@ long, twice, and lets every proxy judge them; each judgement is a line of a csv,
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor, as_completed
@@ -17,18 +18,20 @@ from pathlib import Path
 import pandas as pd
 import torch
 from judge import Job, Options, judge, open_setting
-from proxies import PROXIES, TRUTH
+from proxies import LIBRARIES, PROXIES, TRUTH, Setting, build_libraries, library_file
 from report import write_report
 
 from spnas.spaces import load_space
-from spnas.tasks import check_data, open_task
+from spnas.tasks import open_task
 from spnas.training import base_schedule, train
 
 RESULTS = Path(__file__).parents[1] / "results"
 # The seeds of the truth are its noise ceiling; the proxies have another one.
 PLAN = (
     *(("inherit", epochs, 0) for epochs in (0, 1, 2, 4)),
-    *((name, 0, 0) for name in ("sensitivity", "synflow", "params", "macs")),
+    *((name, epochs, 0) for epochs in (0, 1, 2) for name in LIBRARIES),
+    *((f"sensitivity{of}", 0, 0) for of in ("", *(f" of {name}" for name in LIBRARIES))),
+    *((name, 0, 0) for name in ("synflow", "params", "macs")),
     *((TRUTH, 0, seed) for seed in (1, 2)),
     ("scratch", 8, 0),
 )
@@ -47,23 +50,27 @@ def _left(args: argparse.Namespace, plan: tuple[tuple[str, int, int], ...]) -> I
                 yield Job(number, proxy, length, seed)
 
 
-def train_base(args: argparse.Namespace) -> None:
-    """Train the base network as a search does, unless the file is there."""
-    if args.weights.exists():
-        return
+def prepare(args: argparse.Namespace) -> None:
+    """Train the base network as a search does and build the libraries, where their files are not there."""
     torch.set_num_threads(1)
-    torch.manual_seed(0)
-    network = load_space(args.space).network
-    info = check_data(network.kind, args.data)
-    task = open_task(network.kind, args.data, imgsz=args.imgsz, device=torch.device("cpu"))
-    model = network.build(info.num_classes)
-    result = train(model, task, base_schedule(network.kind), seed=0)
-    torch.save(model.state_dict(), args.weights)
-    print(f"base network: {result.score.values}", flush=True)
+    space = load_space(args.space)
+    kind = space.network.kind
+    task = open_task(kind, args.data, imgsz=args.imgsz, device=torch.device("cpu"))
+    if not args.weights.exists():
+        torch.manual_seed(0)
+        model = space.network.build(task.num_classes)
+        result = train(model, task, base_schedule(kind), seed=0)
+        torch.save(model.state_dict(), args.weights)
+        print(f"base network: {result.score.values}", flush=True)
+    if not all(library_file(args.weights, name).exists() for name in LIBRARIES):
+        setting = Setting(space, task, str(args.weights), args.truth_epochs)
+        seconds = build_libraries(setting)
+        args.csv.with_suffix(".json").write_text(json.dumps(seconds) + "\n")
+        print(f"libraries, CPU seconds: {seconds}", flush=True)
 
 
 def run(args: argparse.Namespace) -> None:
-    train_base(args)
+    prepare(args)
     chosen = tuple(item for item in PLAN if args.only is None or item[0] in args.only)
     if args.longer:
         chosen = ((TRUTH, args.longer, 1),)

@@ -7,7 +7,8 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -17,10 +18,20 @@ from spnas.latency import count
 from spnas.networks import apply_architecture, load_base_weights
 from spnas.spaces import SearchSpace
 from spnas.tasks import Task
-from spnas.training import Schedule, choice_scores, proxy_schedule, score_model, train
+from spnas.training import (
+    Library,
+    Schedule,
+    Scores,
+    build_library,
+    choice_scores,
+    proxy_schedule,
+    score_model,
+    train,
+)
 
 DEPTHS = (0.15, 0.3, 0.5, 0.7, 0.85, 1.0)
 TRUTH = "truth"
+LIBRARIES = {"fitted": 0, "library": 1}  # passes over the training images
 
 
 @dataclass(frozen=True)
@@ -62,13 +73,41 @@ class Setting:
         return proxy_schedule(self.task.kind)
 
     @cached_property
-    def sensitivity(self) -> tuple[dict[str, dict[object, float]], float]:
-        """Scores of all choices, and the CPU seconds they took."""
-        begun = time.process_time()
+    def libraries(self) -> dict[str, Library]:
+        """Operators that were prepared before: `fitted`, or trained too."""
+        return {name: Library.load(library_file(self.weights, name)) for name in LIBRARIES}
+
+    @cached_property
+    def sensitivities(self) -> dict[str | None, tuple[Scores, float]]:
+        """Scores of all choices as inherited and from each library, and the CPU seconds they took."""
+        return {name: self._score(name) for name in (None, *LIBRARIES)}
+
+    def _score(self, name: str | None) -> tuple[Scores, float]:
+        library = None if name is None else self.libraries[name]
+        size, begun = self.task.imgsz, time.process_time()
         scores = choice_scores(
-            self.base, self.space.choices, self.task, imgsz=self.task.imgsz, seed=0
+            self.base, self.space.choices, self.task, imgsz=size, seed=0, library=library
         )
         return scores, time.process_time() - begun
+
+
+def library_file(weights: str | Path, name: str) -> Path:
+    """Say where a library is kept: beside the base's weights."""
+    return Path(weights).with_suffix(f".{name}.pt")
+
+
+def build_libraries(setting: Setting) -> dict[str, float]:
+    """Prepare the operators of every choice, by least squares and by training them too; give the CPU seconds."""
+    seconds = {}
+    for name, passes in LIBRARIES.items():
+        begun = time.process_time()
+        library = build_library(
+            setting.base, setting.space.choices, setting.task, seed=0, passes=passes
+        )
+        assert library is not None
+        library.save(library_file(setting.weights, name))
+        seconds[name] = time.process_time() - begun
+    return seconds
 
 
 def draw_architectures(space: SearchSpace, number: int) -> list[Architecture]:
@@ -126,12 +165,19 @@ def scratch(
 
 
 def inherit(
-    setting: Setting, architecture: Architecture, epochs: int, seed: int
+    setting: Setting,
+    architecture: Architecture,
+    epochs: int,
+    seed: int,
+    *,
+    library: str | None = None,
 ) -> Iterator[Found]:
-    """Train from inherited weights, as a search's trial does; without an epoch only the statistics are estimated."""
+    """Train from inherited weights or a library, as a trial does; without an epoch only statistics are estimated."""
     begun = time.process_time()
     torch.manual_seed(seed)
     model = apply_architecture(copy.deepcopy(setting.base), architecture)
+    if library is not None:
+        setting.libraries[library].load_into(model, architecture)
     if not epochs:
         score = score_model(model, setting.task, setting.schedule.calibration).value
         yield Found(0, score, time.process_time() - begun)
@@ -141,10 +187,15 @@ def inherit(
 
 
 def sensitivity(
-    setting: Setting, architecture: Architecture, epochs: int, seed: int
+    setting: Setting,
+    architecture: Architecture,
+    epochs: int,
+    seed: int,
+    *,
+    library: str | None = None,
 ) -> Iterator[Found]:
     """Add up the scores of the choices; nothing is trained. What the scores cost, they cost once."""
-    scores, cpu_s = setting.sensitivity
+    scores, cpu_s = setting.sensitivities[library]
     yield Found(0, sum(scores[site][choice] for site, choice in architecture.items()), cpu_s)
 
 
@@ -198,7 +249,9 @@ PROXIES: dict[str, Proxy] = {
     TRUTH: truth,
     "scratch": scratch,
     "inherit": inherit,
+    **{name: partial(inherit, library=name) for name in LIBRARIES},
     "sensitivity": sensitivity,
+    **{f"sensitivity of {name}": partial(sensitivity, library=name) for name in LIBRARIES},
     "synflow": synflow,
     "params": params,
     "macs": macs,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from datetime import datetime, timezone
 from pathlib import Path
@@ -33,6 +34,11 @@ def write_report(args: argparse.Namespace) -> None:
     rows = rows.sort_values("kendall", ascending=False)
     ceiling, longest = noise_ceiling(table), true.cpu_s.median()
     _print(table, true, rows, ceiling, longest)
+    file = args.csv.with_suffix(".json")
+    if file.exists():
+        costs = ", ".join(f"`{k}` {v:.0f}" for k, v in json.loads(file.read_text()).items())
+        print(f"\nCPU seconds that the libraries took, once for all trials of a search: {costs}.")
+    _print_machine()
     _plot(rows, ceiling, longest, args.csv.with_suffix(".png"))
 
 
@@ -125,6 +131,9 @@ def _print(
             f"\nTrained {int(ends.length.iloc[0])} epochs, {len(gain)} of them gained {gain.mean():+.4f} on average "
             f"({gain.min():+.4f} to {gain.max():+.4f})."
         )
+
+
+def _print_machine() -> None:
     print(
         f"\n{device_name(torch.device('cpu'))}, {os.cpu_count()} cores, one thread a training; "
         f"torch {torch.__version__}, spnas {__version__}; {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC."

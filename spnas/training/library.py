@@ -50,9 +50,13 @@ class Library:
         BatchNorm statistics are then a guess: re-estimate them on data before evaluating.
         """
         for site, choice in architecture.items():
-            state = self.states.get(_key(site, choice))
-            if state is not None:
-                model.get_submodule(site).load_state_dict(state)
+            self.load_operator(model.get_submodule(site), site, choice)
+
+    def load_operator(self, operator: nn.Module, site: str, choice: Choice) -> None:
+        """Give the operator of one choice at one site its weights; without any here it keeps its own."""
+        state = self.states.get(_key(site, choice))
+        if state is not None:
+            operator.load_state_dict(state)
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write one file of tensors, atomically."""

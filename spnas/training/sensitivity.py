@@ -22,6 +22,7 @@ from spnas.networks.sites import Slot, find_slots
 from spnas.networks.surgery import put_operator
 from spnas.operators import Host, build_operator
 from spnas.tasks.base import Task
+from spnas.training.library import Library
 
 Scores = dict[str, dict[Choice, float]]
 
@@ -39,9 +40,15 @@ class _Seen:
 
 
 def choice_scores(
-    base: nn.Module, choices: Mapping[str, Sequence[Choice]], task: Task, *, imgsz: int, seed: int
+    base: nn.Module,
+    choices: Mapping[str, Sequence[Choice]],
+    task: Task,
+    *,
+    imgsz: int,
+    seed: int,
+    library: Library | None = None,
 ) -> Scores:
-    """Score each choice of each site by how much it would raise the loss, untrained but with inherited weights.
+    """Score each choice of each site by how much it would raise the loss as trials start with it.
 
     Args:
         base: The trained base network on the task's device; it is left as it is.
@@ -49,6 +56,7 @@ def choice_scores(
         task: Gives training images and the loss.
         imgsz: Size of the images, pixels; large ones are fewer.
         seed: Of the images' order and augmentation, and of what operators draw.
+        library: Operators that trials start from; None, or what it does not hold, for inherited weights.
 
     Returns:
         Minus the loss expected to be added; 0 for the regular choice, the lower the worse.
@@ -60,7 +68,9 @@ def choice_scores(
         slots = {slot.site.name: slot for slot in find_slots(base) if slot.site.name in choices}
         seen = _look(network, slots, task, imgsz, seed)
         return {
-            name: {choice: -_added_loss(slots[name], choice, seen[name]) for choice in offered}
+            name: {
+                choice: -_added_loss(slots[name], choice, seen[name], library) for choice in offered
+            }
             for name, offered in choices.items()
         }
 
@@ -96,13 +106,15 @@ def _look(
 
 
 @torch.no_grad()
-def _added_loss(slot: Slot, choice: Choice, seen: _Seen) -> float:
+def _added_loss(slot: Slot, choice: Choice, seen: _Seen, library: Library | None) -> float:
     """Foretell the loss that one choice adds: half the mean over images of (gradient . change) squared."""
     if choice == REGULAR:
         return 0.0
     host: Host = replace(slot.host, act=copy.deepcopy(slot.host.act))
     operator = build_operator(choice, slot.site, host).to(seen.read.device)
     operator.inherit(slot.conv, slot.bn)
+    if library is not None:
+        library.load_operator(operator, slot.site.name, choice)
     changed = operator.train()(seen.read) - seen.wrote
     images = len(changed)
     # The loss is a mean over images; an image's own gradient is that times their number.
