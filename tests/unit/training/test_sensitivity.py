@@ -13,7 +13,7 @@ from spnas.architecture import REGULAR, Architecture, Choice
 from spnas.networks import apply_architecture, get_network, list_sites
 from spnas.operators import refusal
 from spnas.tasks import Task, open_task
-from spnas.training import Schedule, Scores, choice_scores, train
+from spnas.training import Schedule, Scores, build_library, choice_scores, train
 
 CHOICES = tuple(Choice.parse(text) for text in ("regular", "ghost:0.5", "spconv:0.25", "repconv"))
 
@@ -82,3 +82,21 @@ def test_the_base_is_left_as_it_is_and_scores_repeat(
     assert choice_scores(base, choices, digits, imgsz=32, seed=0) == scores
     assert torch.equal(random, torch.get_rng_state())
     assert all(torch.equal(state[key], value) for key, value in base.state_dict().items())
+
+
+def test_operators_of_a_library_do_less_harm_than_inherited_ones(
+    base: nn.Module, digits: Task, choices: dict[str, tuple[Choice, ...]], scores: Scores
+) -> None:
+    library = build_library(base, choices, digits, seed=0, passes=0)
+    fitted = choice_scores(base, choices, digits, imgsz=32, seed=0, library=library)
+    of = {
+        op: [
+            (fitted[site][choice], scores[site][choice])
+            for site, offered in choices.items()
+            for choice in offered
+            if choice.op == op
+        ]
+        for op in ("ghost", "spconv")
+    }
+    for pairs in of.values():
+        assert sum(new for new, _ in pairs) > sum(old for _, old in pairs)
