@@ -19,7 +19,8 @@ from spnas.operators.registry import register_operator
 from spnas.operators.spconv_forms import FORMS
 
 # How large fitted branches are beside what they add up to, where the host's BatchNorm makes up for it. The gates see
-# differences as small, and stay near a half, as the fit takes them to be, until training moves them.
+# differences as small, and stay near a half, as the fit takes them to be, until training moves them. mAP50-95 of
+# yolov8n with spconv:0.5 everywhere, before any training: .21 at 1, .28 at .3, .30 at .1 and at .03; the base had .32.
 _SWING = 0.1
 
 

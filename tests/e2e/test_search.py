@@ -24,6 +24,7 @@ from spnas.search.coordinator import spent_so_far
 from spnas.search.objective import Evaluation, Evaluator
 from spnas.search.plan import make_plan
 from spnas.search.study import SearchStudy
+from spnas.training import Library
 
 pytestmark = pytest.mark.e2e
 
@@ -82,7 +83,7 @@ def classification_run(shared_data: Path, tmp_path_factory: pytest.TempPathFacto
     """A search of ResNet-20 on the sign digits: six trials, with limits that the base and `ghost:0.5` exceed."""
     folder = tmp_path_factory.mktemp("classification")
     _small_classification_data(shared_data / "sign_digits", folder / "signs")
-    options = "base_epochs: 2\nepochs: 1\nrungs: []\nmax_latency: 9x\n"
+    options = "base_epochs: 2\nepochs: 1\nrungs: []\nmax_latency: 9x\ninherit: fitted\n"
     (folder / "config.yaml").write_text(options)
     done = run_cli(
         *("search", "--space", "resnet20-cifar", "--data", "signs"),
@@ -152,6 +153,17 @@ def test_classification(classification_run: Path) -> None:
     assert table["top1"].nunique() > 1
 
 
+def test_operators_are_fitted_once_where_that_is_asked_for(
+    classification_run: Path, detection_run: Path
+) -> None:
+    run = RunDirectory.open(classification_run)
+    space = make_plan(read_config(run.config)[0]).space
+    pairs = {f"{s}|{c}" for s, choices in space.choices.items() for c in choices if c != REGULAR}
+    assert set(Library.load(run.library).states) == pairs
+    assert run.log.read_text().count("operator library: built") == 1
+    assert not RunDirectory.open(detection_run).library.exists()
+
+
 def test_the_latency_table_holds_every_choice(
     classification_run: Path, detection_run: Path
 ) -> None:
@@ -182,8 +194,8 @@ def test_a_front_model_trains_to_the_accuracy_in_the_table(
     config = read_config(run.config)[0]
     if run.data.is_file():
         config = config.model_copy(update={"data": str(run.data)})
-    plan = make_plan(config)
-    evaluator = Evaluator(plan.settings(run.base_weights))
+    library = run.library if config.inherit != "weights" else None
+    evaluator = Evaluator(make_plan(config).settings(run.base_weights, library=library))
     model = spnas.load_pareto(run.path)[0]
     again = evaluator.evaluate(model.architecture, lambda _evaluation: True)
     assert again.scores[metric] == pytest.approx(model.metrics[metric], abs=1e-6)
@@ -246,7 +258,9 @@ def test_resume_goes_on_where_the_budget_is_raised_and_confirms_the_front(
     pd.testing.assert_frame_equal(after.iloc[: len(before)], before, check_dtype=False)
     check_confirmation(classification_run, after, evaluations=7)
     assert "more than noise" in done.stdout
-    assert "the front is confirmed" in (classification_run / "log.txt").read_text()
+    log = RunDirectory.open(classification_run).log.read_text()
+    assert "the front is confirmed" in log
+    assert log.count("operator library: built") == 1  # found, not made again
 
 
 def check_confirmation(run: Path, trials: pd.DataFrame, evaluations: int) -> None:
