@@ -156,21 +156,22 @@ def _train(
     device = next(teacher.parameters()).device
     parameters = [p for operator in operators for p in operator.train().parameters()]
     optimizer = torch.optim.Adam(parameters, lr=lr, fused=True)
-    batches = _batches(task, passes, seed)
-    steps = passes * sum(1 for _ in task.calibration_images(task.train_images))
     schedule = Schedule(epochs=passes, lr=lr)
+    seen, total = 0, passes * task.train_images
     started = time.monotonic()
     for module in (teacher, *operators):
         module.to(memory_format=torch.channels_last)
     with _backward_at_each_site(slots, candidates):
-        for step, images in enumerate(batches):
+        for step, images in enumerate(_batches(task, passes, seed), start=1):
             for group in optimizer.param_groups:
-                group["lr"] = schedule.lr_at(step, steps)
+                group["lr"] = schedule.lr_at(seen, total)
             with torch.no_grad(), autocast(device):
                 teacher(images)
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
-            if step + 1 == _TRIED and (time.monotonic() - started) * steps / _TRIED > limit_s:
+            seen += len(images)
+            took = time.monotonic() - started
+            if (took * total / seen if step == _TRIED else took) > limit_s:
                 return False
     for operator in operators:
         operator.to(memory_format=torch.contiguous_format)
