@@ -23,6 +23,7 @@ from spnas.search.limits import Limit
 
 Positive = Annotated[int, Field(gt=0)]
 SamplerName = Literal["latency-aware", "tpe", "nsga2", "random"]
+SchedulerName = Literal["promise", "epsilon-net", "none"]
 MaxLatency = Annotated[Limit, PlainValidator(Limit.latency), PlainSerializer(str)]
 MaxCount = Annotated[Limit, PlainValidator(Limit.count), PlainSerializer(str)]
 
@@ -74,6 +75,7 @@ class SearchConfig(BaseModel):
             that Ray resource; None for the device that trains.
         latency_batch: Images in a forward that latency is measured with; None for the network's own, mostly 1.
         sampler: What proposes architectures.
+        scheduler: What stops trials at rungs.
         table_share: Share of what is left of the budget that the latency table may take; 0 for no table and no scores.
         confirm_share: Share of what base network and latency table left of the budget that is kept to evaluate the
             front again; beside a budget in trials as many re-evaluations, at most, as this share of it. 0 for none.
@@ -109,6 +111,7 @@ class SearchConfig(BaseModel):
     latency_on: Annotated[str, AfterValidator(_latency_target)] | None = None
     latency_batch: Positive | None = None
     sampler: SamplerName = "latency-aware"
+    scheduler: SchedulerName = "promise"
     table_share: Annotated[float, Field(ge=0, le=1)] = 0.05
     confirm_share: Annotated[float, Field(ge=0, lt=1)] = 0.2
     confirm_epochs: Positive | None = None
