@@ -14,7 +14,7 @@ import matplotlib.pyplot as plt
 MARKS = (25, 50, 100, 200, 400)
 
 
-def _cell(values: pd.Series) -> str:
+def cell(values: pd.Series) -> str:
     values = values.dropna()
     if values.empty:
         return "-"
@@ -29,7 +29,7 @@ def write_tables(table: pd.DataFrame) -> str:
         heads = ["contender", "seeds", *(f"{mark}" for mark in MARKS), "CPU s a suggestion"]
         lines += [f"### {problem}", "", "| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
         for contender, rows in part.groupby("contender", sort=False):
-            cells = [_cell(rows[str(mark)]) for mark in MARKS]
+            cells = [cell(rows[str(mark)]) for mark in MARKS]
             seconds = f"{rows.seconds.median():.3f}"
             lines.append("| " + " | ".join([contender, str(len(rows)), *cells, seconds]) + " |")
         lines.append("")

@@ -26,6 +26,7 @@ _OPTIONS = (
     "latency_on",
     "address",
     "sampler",
+    "scheduler",
     "confirm_share",
 )
 _CHANGEABLE = ("budget", "confirm_share", "address")  # of a run that is resumed
@@ -111,6 +112,10 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
     """Add how the search goes about it."""
     parser.add_argument(
         "--sampler", help="latency-aware, tpe, nsga2 or random; default latency-aware"
+    )
+    parser.add_argument(
+        "--scheduler",
+        help="what stops trials early: promise, epsilon-net or none; default promise",
     )
     parser.add_argument(
         "--confirm-share",

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from spnas.errors import BudgetError, SpnasError
 from spnas.runs import RunDirectory
 from spnas.search.budget import Ledger
-from spnas.search.coordinator import keep_spent
 from spnas.search.plan import Plan
+from spnas.search.spending import keep_spent
 from spnas.search.study import SearchStudy
 
 if TYPE_CHECKING:

@@ -24,6 +24,7 @@ from spnas.search.limits import Limit
 Positive = Annotated[int, Field(gt=0)]
 InheritName = Literal["weights", "fitted", "library"]
 SamplerName = Literal["latency-aware", "tpe", "nsga2", "random"]
+SchedulerName = Literal["promise", "epsilon-net", "none"]
 MaxLatency = Annotated[Limit, PlainValidator(Limit.latency), PlainSerializer(str)]
 MaxCount = Annotated[Limit, PlainValidator(Limit.count), PlainSerializer(str)]
 
@@ -75,6 +76,7 @@ class SearchConfig(BaseModel):
             that Ray resource; None for the device that trains.
         latency_batch: Images in a forward that latency is measured with; None for the network's own, mostly 1.
         sampler: What proposes architectures.
+        scheduler: What stops trials at rungs.
         table_share: Share of what is left of the budget that the latency table may take; 0 for no table and no scores.
         inherit: What a trial's operators start from: `weights` of the base in closed form, `fitted` to the base's
             convolutions by least squares, or a `library` of operators trained to do what those do.
@@ -113,6 +115,7 @@ class SearchConfig(BaseModel):
     latency_on: Annotated[str, AfterValidator(_latency_target)] | None = None
     latency_batch: Positive | None = None
     sampler: SamplerName = "latency-aware"
+    scheduler: SchedulerName = "promise"
     table_share: Annotated[float, Field(ge=0, le=1)] = 0.1
     inherit: InheritName = "weights"
     library_share: Annotated[float, Field(gt=0, le=1)] = 0.2

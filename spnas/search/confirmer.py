@@ -14,11 +14,12 @@ from rich.console import Console
 from spnas.runs import RunDirectory, TrialRecord, write_confirmed
 from spnas.search.budget import Ledger
 from spnas.search.confirmation import line_up, pool_latency
-from spnas.search.coordinator import Coordinator, keep_spent, now
+from spnas.search.coordinator import Coordinator, now
 from spnas.search.limits import Limits
 from spnas.search.objective import Evaluation, TrialSettings
 from spnas.search.plan import Plan
 from spnas.search.progress import Progress, render_confirmation
+from spnas.search.spending import confirmation_spent, keep_confirmation_spent, keep_spent
 from spnas.search.study import SearchStudy
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("spnas")
 
-_PREPARED, _SPENT = "prepared_device_s", "confirmed_device_s"
 _FEWEST = 2  # re-evaluations that say anything: the base network's and another's
 _MOST_FAILURES = 5  # in a row
 
@@ -101,7 +101,7 @@ class Confirmer:
         self._line = line_up(study.records, self.metric)
         self._retried: set[tuple[int, int]] = set()
         self._failures = 0
-        self._before = float(study.get(_SPENT) or 0.0) - ledger.spent
+        self._before = confirmation_spent(study) - ledger.spent
 
     @property
     def to_do(self) -> list[tuple[TrialRecord, int]]:
@@ -233,21 +233,7 @@ class Confirmer:
     def heartbeat(self) -> None:
         """Keep what is spent, in all and by this phase."""
         keep_spent(self.study, self.ledger)
-        self.study.set(_SPENT, self._before + self.ledger.spent)
-
-
-def reserve_for_confirmation(study: SearchStudy, ledger: Ledger, share: float) -> None:
-    """Keep part of the budget for the end, before the trials: a share of what base network and latency table left.
-
-    What a former confirmation of the run has spent is part of it.
-    """
-    prepared = study.get(_PREPARED)
-    if prepared is None:
-        prepared = ledger.spent
-        study.set(_PREPARED, prepared)
-    if ledger.total is not None:
-        confirmed = float(study.get(_SPENT) or 0.0)
-        ledger.reserve(max(0.0, share * (ledger.total - prepared) - confirmed))
+        keep_confirmation_spent(self.study, self._before + self.ledger.spent)
 
 
 def confirm_front(

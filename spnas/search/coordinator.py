@@ -16,13 +16,13 @@ from spnas.runs import RunDirectory, TrialRecord, front_records, hypervolume, wr
 from spnas.runs.records import State
 from spnas.search.budget import Ledger
 from spnas.search.objective import Evaluation
-from spnas.search.scheduler import RungRule
+from spnas.search.scheduler import Rule
+from spnas.search.spending import keep_spent
 from spnas.search.study import Proposal, SearchStudy
 
 logger = logging.getLogger("spnas")
 
 _WORST_RATIO = 1.25
-_SPENT = "spent_device_s"
 _MOST_FAILURES = 5  # in a row
 _MOST_INFEASIBLE = 50  # and no candidate that met the limits
 
@@ -77,7 +77,7 @@ class Coordinator:
         run: RunDirectory,
         study: SearchStudy,
         ledger: Ledger,
-        rule: RungRule,
+        rule: Rule,
         *,
         score_columns: tuple[str, ...],
         sites: tuple[str, ...],
@@ -97,6 +97,7 @@ class Coordinator:
             rule.add(trial, epochs, accuracy, latency)
         for record in self.records:
             self._failures = self._failures + 1 if record.state == "failed" else 0
+            self._tell_rule(record)
         lengths = [r.device_s for r in self.records if _ran_to_its_end(r) and r.device_s]
         if lengths:  # the median, since a worker's first trial also waited for the worker
             ledger.note_trial(statistics.median(lengths) / devices_per_trial)
@@ -177,6 +178,7 @@ class Coordinator:
             **vars(known),
         )
         self.study.record(trial.proposal, record)
+        self._tell_rule(record)
         if seconds is not None:
             self.startup_s = max(self.startup_s, occupied - seconds)
         if _ran_to_its_end(record):
@@ -186,6 +188,11 @@ class Coordinator:
         self.save()
         logger.info("%s", self.describe(record))
         return record
+
+    def _tell_rule(self, record: TrialRecord) -> None:
+        """Tell the rule what a complete trial ended with."""
+        if record.state == "complete" and record.latency_ms is not None:
+            self.rule.complete(record.trial, record.scores[self.metric], record.latency_ms)
 
     def _give_up_after_failures(self, record: TrialRecord) -> None:
         """Finish where the base network itself fails, or one trial after another: the next would fail as well."""
@@ -285,13 +292,3 @@ class Coordinator:
 def _ran_to_its_end(record: TrialRecord) -> bool:
     """Whether the whole schedule was trained: complete trials, and a base network that exceeds the limits."""
     return record.state in ("complete", "infeasible") and record.epochs > 0
-
-
-def keep_spent(study: SearchStudy, ledger: Ledger) -> None:
-    """Keep what a run has spent, so that a killed one is charged up to the last time this was called."""
-    study.set(_SPENT, ledger.spent)
-
-
-def spent_so_far(study: SearchStudy) -> float:
-    """Give the device-seconds that earlier sittings of a run spent."""
-    return float(study.get(_SPENT) or 0.0)

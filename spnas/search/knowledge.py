@@ -14,8 +14,8 @@ from spnas.architecture import Choice
 from spnas.latency import LatencyTable
 from spnas.runs import RunDirectory, write_text_atomic
 from spnas.search.budget import Ledger
-from spnas.search.coordinator import keep_spent
 from spnas.search.plan import Plan
+from spnas.search.spending import keep_spent
 from spnas.search.study import SearchStudy
 from spnas.training import Scores
 

@@ -19,16 +19,17 @@ from spnas.runs import RunDirectory, write_text_atomic
 from spnas.search.base import prepare_base
 from spnas.search.budget import Budget, Ledger
 from spnas.search.config import SearchConfig, make_config, read_config, write_config
-from spnas.search.confirmer import confirm_front, reserve_for_confirmation
-from spnas.search.coordinator import Coordinator, spent_so_far
+from spnas.search.confirmer import confirm_front
+from spnas.search.coordinator import Coordinator
 from spnas.search.emit import write_results
 from spnas.search.environment import describe_environment
 from spnas.search.knowledge import Knowledge, prepare_knowledge
 from spnas.search.library import prepare_library
 from spnas.search.plan import Plan, make_plan
 from spnas.search.progress import Progress, render
-from spnas.search.scheduler import RungRule
+from spnas.search.scheduler import make_rule
 from spnas.search.seeds import seed_architectures
+from spnas.search.spending import reserve_for_confirmation, spent_so_far
 from spnas.search.study import SearchStudy
 
 if TYPE_CHECKING:
@@ -149,7 +150,7 @@ def _run_phases(
             run,
             study,
             ledger,
-            RungRule(plan.schedule.rungs),
+            make_rule(plan.config.scheduler, plan.schedule.rungs),
             score_columns=plan.info.columns,
             sites=tuple(site.name for site in plan.space.sites),
             slots=plan.slots,

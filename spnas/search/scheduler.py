@@ -1,4 +1,4 @@
-"""Which trials go on at a rung: non-dominated sorting with an epsilon-net inside each front.
+"""Which trials go on at a rung, by name of the rule; and the one by non-dominated sorting with an epsilon-net.
 
 Asynchronous successive halving for two objectives. Latency is known before training, so only the accuracy at the
 rung is new. The rule is that of Schmucker et al., "Multi-objective Asynchronous Successive Halving"
@@ -8,9 +8,13 @@ rung is new. The rule is that of Schmucker et al., "Multi-objective Asynchronous
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from spnas.search.config import SchedulerName
+from spnas.search.promise import PromiseRule
 
 Point = tuple[float, float]
 
@@ -71,6 +75,31 @@ def ranking(points: Sequence[Point]) -> list[int]:
     return order
 
 
+class Rule(Protocol):
+    """Decides at each rung whether a trial goes on."""
+
+    def add(self, trial: int, rung: int, accuracy: float, latency: float) -> None:
+        """Note what a trial had at a rung, without deciding anything (a resumed run's earlier trials)."""
+
+    def complete(self, trial: int, accuracy: float, latency: float) -> None:
+        """Note what a trial had at the end."""
+
+    def goes_on(self, trial: int, rung: int, accuracy: float, latency: float) -> bool:
+        """Note what a trial has at a rung and say whether it goes on."""
+
+
+def make_rule(name: SchedulerName, rungs: Sequence[int]) -> Rule:
+    """Make a rule.
+
+    Args:
+        name: Which one; `none` lets everything go on.
+        rungs: Epochs at which trials are judged.
+    """
+    if name == "promise":
+        return PromiseRule(rungs)
+    return RungRule(rungs if name == "epsilon-net" else ())
+
+
 class RungRule:
     """Decides at each rung whether a trial goes on, from what other trials had at the same rung.
 
@@ -89,6 +118,9 @@ class RungRule:
         """Note what a trial had at a rung, without deciding anything (a resumed run's earlier trials)."""
         if rung in self._seen:
             self._seen[rung][trial] = (accuracy, latency)
+
+    def complete(self, trial: int, accuracy: float, latency: float) -> None:
+        """Do nothing: trials are compared at rungs alone."""
 
     def goes_on(self, trial: int, rung: int, accuracy: float, latency: float) -> bool:
         """Note what a trial has at a rung and say whether it goes on."""

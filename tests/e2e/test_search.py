@@ -20,9 +20,9 @@ from spnas.architecture import REGULAR
 from spnas.latency import LatencyTable, count
 from spnas.runs import RunDirectory, TrialRecord, read_records
 from spnas.search.config import read_config
-from spnas.search.coordinator import spent_so_far
 from spnas.search.objective import Evaluation, Evaluator
 from spnas.search.plan import make_plan
+from spnas.search.spending import spent_so_far
 from spnas.search.study import SearchStudy
 from spnas.training import Library
 

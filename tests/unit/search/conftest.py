@@ -11,7 +11,7 @@ from spnas.runs import RunDirectory
 from spnas.search.budget import Budget, Ledger
 from spnas.search.coordinator import Coordinator
 from spnas.search.limits import Limits
-from spnas.search.scheduler import RungRule
+from spnas.search.scheduler import Rule, RungRule
 from spnas.search.study import SearchStudy
 from spnas.spaces import SearchSpace, load_space
 
@@ -58,6 +58,7 @@ def make_coordinator(
         spent: float = 0.0,
         grace: int = 4,
         limits: Limits | None = None,
+        rule: Rule | None = None,
     ) -> Coordinator:
         path = tmp_path / "run"
         run = RunDirectory.open(path) if path.exists() else RunDirectory.create(tmp_path, "run")
@@ -68,7 +69,7 @@ def make_coordinator(
             run,
             study,
             Ledger(Budget.parse(budget), slots, spent=spent, clock=clock),
-            RungRule(rungs, grace=grace),
+            rule or RungRule(rungs, grace=grace),
             score_columns=("top1",),
             sites=tuple(site.name for site in space.sites),
             slots=slots,

@@ -15,8 +15,8 @@ from spnas.search import runner
 from spnas.search.base import prepare_base
 from spnas.search.budget import Budget, Ledger
 from spnas.search.config import SearchConfig
-from spnas.search.coordinator import spent_so_far
 from spnas.search.plan import Plan, make_plan
+from spnas.search.spending import spent_so_far
 from spnas.search.study import SearchStudy
 
 Prepare = Callable[[str], dict[str, Any]]

@@ -10,10 +10,10 @@ import pytest
 from spnas.architecture import Architecture
 from spnas.runs import RunDirectory, TrialRecord, read_records, read_trials
 from spnas.search.budget import Budget, Ledger
-from spnas.search.confirmer import Confirmer, reserve_for_confirmation
-from spnas.search.coordinator import spent_so_far
+from spnas.search.confirmer import Confirmer
 from spnas.search.limits import Limits
 from spnas.search.objective import Evaluation
+from spnas.search.spending import reserve_for_confirmation, spent_so_far
 from spnas.search.study import SearchStudy
 from spnas.spaces import SearchSpace
 

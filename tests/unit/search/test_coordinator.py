@@ -11,10 +11,12 @@ from spnas.architecture import Architecture
 from spnas.runs import TrialRecord, front_rows, read_trials
 from spnas.search import coordinator as coordinator_module
 from spnas.search.config import SamplerName
-from spnas.search.coordinator import Coordinator, spent_so_far
+from spnas.search.coordinator import Coordinator
 from spnas.search.limits import Limits
 from spnas.search.objective import Evaluation
+from spnas.search.promise import PromiseRule
 from spnas.search.seeds import seed_architectures
+from spnas.search.spending import spent_so_far
 from spnas.search.study import Proposal, SearchStudy
 from spnas.spaces import SearchSpace
 
@@ -363,6 +365,22 @@ def test_seeds_queued_twice_are_there_once(make_coordinator: Make, space: Search
         coordinator.end("a", evaluation(proposal.architecture), None)
         evaluated += 1
     assert evaluated == 27
+
+
+def test_the_rule_knows_what_ended_also_after_resuming(make_coordinator: Make) -> None:
+    first = make_coordinator(rule=PromiseRule((1,)))
+    for _ in range(8):
+        proposal = first.start("a")
+        assert proposal is not None
+        replaced = len(proposal.architecture)
+        known = evaluation(proposal.architecture, 1, accuracy=0.5 - 0.1 * replaced)
+        assert first.goes_on("a", known)  # as all of them lie on one line of accuracy and latency
+        first.end("a", evaluation(proposal.architecture), None)
+    first.study.close()
+    for coordinator in (first, make_coordinator(rule=PromiseRule((1,)))):
+        rule = coordinator.rule
+        assert rule.goes_on(100, 1, 0.9, 10.0)
+        assert not rule.goes_on(101, 1, 0.0, 10.0)
 
 
 def test_the_workers_own_seconds_tell_what_still_fits(make_coordinator: Make, clock: Any) -> None:

@@ -16,10 +16,10 @@ from spnas.runs import RunDirectory
 from spnas.search import runner
 from spnas.search.budget import Budget, Ledger
 from spnas.search.config import SearchConfig
-from spnas.search.coordinator import spent_so_far
 from spnas.search.knowledge import Knowledge, prepare_knowledge
 from spnas.search.plan import make_plan
 from spnas.search.run import _line_up
+from spnas.search.spending import spent_so_far
 from spnas.search.study import SearchStudy
 
 GHOST = Choice.parse("ghost:0.5")

@@ -1,0 +1,42 @@
+"""What a run has spent, kept in its study over all its sittings, and what is kept back for its end."""
+
+from __future__ import annotations
+
+from spnas.search.budget import Ledger
+from spnas.search.study import SearchStudy
+
+_SPENT, _PREPARED, _CONFIRMED = "spent_device_s", "prepared_device_s", "confirmed_device_s"
+
+
+def keep_spent(study: SearchStudy, ledger: Ledger) -> None:
+    """Keep what a run has spent, so that a killed one is charged up to the last time this was called."""
+    study.set(_SPENT, ledger.spent)
+
+
+def spent_so_far(study: SearchStudy) -> float:
+    """Give the device-seconds that earlier sittings of a run spent."""
+    return float(study.get(_SPENT) or 0.0)
+
+
+def confirmation_spent(study: SearchStudy) -> float:
+    """Give the device-seconds of it that went into confirmation."""
+    return float(study.get(_CONFIRMED) or 0.0)
+
+
+def keep_confirmation_spent(study: SearchStudy, device_seconds: float) -> None:
+    """Keep them."""
+    study.set(_CONFIRMED, device_seconds)
+
+
+def reserve_for_confirmation(study: SearchStudy, ledger: Ledger, share: float) -> None:
+    """Keep part of the budget for the end, before the trials: a share of what base network and latency table left.
+
+    What a former confirmation of the run has spent is part of it.
+    """
+    prepared = study.get(_PREPARED)
+    if prepared is None:
+        prepared = ledger.spent
+        study.set(_PREPARED, prepared)
+    if ledger.total is not None:
+        part = share * (ledger.total - prepared)
+        ledger.reserve(max(0.0, part - confirmation_spent(study)))
