@@ -11,8 +11,8 @@ from typing import Literal
 from spnas.errors import SpnasError
 from spnas.runs import RunDirectory
 from spnas.search.budget import Ledger
-from spnas.search.coordinator import keep_spent
 from spnas.search.plan import Plan
+from spnas.search.spending import keep_spent
 from spnas.search.study import SearchStudy
 
 logger = logging.getLogger("spnas")
