@@ -45,6 +45,7 @@ def prepare_knowledge(
     study: SearchStudy,
     ledger: Ledger,
     bench: RemoteBench | None = None,
+    library: Path | None = None,
 ) -> Knowledge:
     """Measure the latency table and score the choices, or read what an earlier sitting found.
 
@@ -58,7 +59,7 @@ def prepare_knowledge(
     if plan.config.table_share == 0 or limit_s <= 0:
         return Knowledge()
     started = time.monotonic()
-    table, scores = _learn(run, plan, study, ledger, limit_s, bench)
+    table, scores = _learn(run, plan, study, ledger, limit_s, bench, library)
     took = time.monotonic() - started
     told = f"{len(table.times)} sites" if table else "given up"
     if table is not None:
@@ -79,11 +80,12 @@ def _learn(
     ledger: Ledger,
     limit_s: float,
     bench: RemoteBench | None,
+    library: Path | None,
 ) -> Learnt:
     """Have a worker do it, keeping what is spent up to date."""
     from spnas.search.runner import run_knowledge
 
-    settings = plan.settings(run.base_weights, threads=plan.cpus)
+    settings = plan.settings(run.base_weights, threads=plan.cpus, library=library)
     found: Learnt = None, "the worker told of none"
     try:
         for event in run_knowledge(settings, plan, limit_s, bench):

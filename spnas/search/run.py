@@ -141,8 +141,8 @@ def _run_phases(
         bench = _open_bench(run, plan)
         base = study.get("base") or prepare_base(run, plan, study, ledger, bench)
         study.limits = plan.limits(base)
-        _line_up(study, plan, prepare_knowledge(run, plan, study, ledger, bench))
         library = prepare_library(run, plan, study, ledger)
+        _line_up(study, plan, prepare_knowledge(run, plan, study, ledger, bench, library))
         lost = study.recover()
         if lost:
             logger.info("resumed: %d trials that were under way are run again", lost)

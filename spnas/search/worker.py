@@ -20,11 +20,8 @@ from spnas.architecture import Architecture, Choice
 from spnas.errors import DeviceLostError
 from spnas.latency import LatencyTable
 from spnas.plugins import load_plugins
-from spnas.search.objective import (
-    AnyBench,
-    Evaluation,
-    Evaluator,
-    TrialSettings,
+from spnas.search.objective import AnyBench, Evaluation, Evaluator, TrialSettings
+from spnas.search.preparation import (
     measure_table,
     prepare_operators,
     score_choices,

@@ -17,10 +17,11 @@ from spnas.runs import RunDirectory
 from spnas.search import runner
 from spnas.search.budget import Budget, Ledger
 from spnas.search.config import SearchConfig
-from spnas.search.coordinator import spent_so_far
 from spnas.search.library import prepare_library
-from spnas.search.objective import Evaluator, prepare_operators, save_weights
+from spnas.search.objective import Evaluator
 from spnas.search.plan import make_plan
+from spnas.search.preparation import prepare_operators, save_weights
+from spnas.search.spending import spent_so_far
 from spnas.search.study import SearchStudy
 from spnas.training import Library
 

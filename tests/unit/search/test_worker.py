@@ -20,7 +20,8 @@ from spnas.networks import get_network
 from spnas.search import bench, worker
 from spnas.search.coordinator import Coordinator
 from spnas.search.limits import Limits
-from spnas.search.objective import Evaluation, Evaluator, TrialSettings, save_weights, train_base
+from spnas.search.objective import Evaluation, Evaluator, TrialSettings
+from spnas.search.preparation import save_weights, train_base
 from spnas.search.runner import CoordinatedSearcher
 from spnas.training import Schedule
 

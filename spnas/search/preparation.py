@@ -1,0 +1,153 @@
+"""What a worker finds out of the base network before any trial: its weights, the latency table, scores, operators.
+
+Knows neither Ray nor Optuna.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from spnas.architecture import Choice
+from spnas.latency import LatencyTable, count
+from spnas.networks import deploy_model, get_network, load_base_weights
+from spnas.search.objective import AnyBench, TrialSettings, own_bench
+from spnas.tasks import Task, open_task
+from spnas.training import Library, Schedule, Scores, build_library, choice_scores, train
+
+
+def train_base(
+    settings: TrialSettings,
+    schedule: Schedule,
+    weights: str | None,
+    progress: Callable[[int, float], None] | None = None,
+    bench: AnyBench | None = None,
+) -> dict[str, Any]:
+    """Train the base network, or take the user's weights; write them where the trials read them.
+
+    Args:
+        settings: What every trial shares; the weights are written to `settings.weights`.
+        schedule: The base's training.
+        weights: The user's weights of the trained base; None to train from scratch.
+        progress: Called with the epochs done and the mean loss of the last one, after each.
+        bench: What latency is measured on; None for the worker's own device.
+
+    Returns:
+        `scores` (None with the user's weights), `train_s`, `params`, `macs`, of the base's deployed form `latency_ms`,
+        `latency_std_ms` and `latency_warning`, and the `device` and `runtime` that it was measured with.
+    """
+    torch.set_num_threads(settings.threads)
+    torch.manual_seed(settings.seed)
+    device = torch.device(settings.device)
+    task = open_task(settings.kind, settings.data, imgsz=settings.imgsz, device=device)
+    model = get_network(settings.network).build(settings.num_classes).to(device)
+    task.attach(model)
+    facts: dict[str, Any] = {"scores": None, "train_s": 0.0}
+    if weights is None:
+        result = train(model, task, schedule, seed=settings.seed, progress=progress)
+        facts = {"scores": result.score.values, "train_s": result.train_s}
+    else:
+        load_base_weights(model, weights)
+    model.cpu()
+    save_weights(model, Path(settings.weights))
+    deployed = deploy_model(model)
+    example = task.example(settings.latency_batch)
+    measured = (bench or own_bench(settings)).measure(model, deployed, example).latency
+    return facts | {
+        **asdict(count(model, settings.imgsz)),
+        "latency_ms": measured.base_latency_ms,
+        "latency_std_ms": measured.base_latency_std_ms,
+        "latency_warning": measured.warning,
+        "device": measured.device,
+        "runtime": measured.runtime,
+    }
+
+
+def measure_table(
+    settings: TrialSettings,
+    choices: Mapping[str, Sequence[Choice]],
+    limit_s: float,
+    bench: AnyBench | None = None,
+) -> LatencyTable | None:
+    """Measure what each choice takes at each site, with what the trials are measured with.
+
+    Args:
+        settings: What every trial shares.
+        choices: The choices of each site, by the site's name.
+        limit_s: Seconds after which it is given up.
+        bench: What latency is measured on; None for the worker's own device.
+
+    Returns:
+        None where it was given up.
+    """
+    base = get_network(settings.network).build(settings.num_classes).eval()
+    generator = torch.Generator().manual_seed(settings.seed)
+    example = torch.rand(
+        (settings.latency_batch, 3, settings.imgsz, settings.imgsz), generator=generator
+    )
+    return (bench or own_bench(settings)).table(base, choices, example, limit_s)
+
+
+def score_choices(settings: TrialSettings, choices: Mapping[str, Sequence[Choice]]) -> Scores:
+    """Score each choice at each site, as trials start with it, by the loss it adds; see `choice_scores`.
+
+    Args:
+        settings: What every trial shares.
+        choices: The choices of each site, by the site's name.
+    """
+    task, base = _open_base(settings)
+    library = Library.load(settings.library) if settings.library else None
+    return choice_scores(
+        base, choices, task, imgsz=settings.imgsz, seed=settings.seed, library=library
+    )
+
+
+def prepare_operators(
+    settings: TrialSettings,
+    choices: Mapping[str, Sequence[Choice]],
+    passes: int,
+    path: Path,
+    limit_s: float,
+) -> bool:
+    """Prepare each choice at each site to do what the base's convolution does; see `build_library`.
+
+    Args:
+        settings: What every trial shares.
+        choices: The choices of each site, by the site's name.
+        passes: Times that all training images are shown; 0 only fits.
+        path: Where the library is written.
+        limit_s: Seconds that it may take.
+
+    Returns:
+        Whether it was written; not where it takes longer.
+    """
+    task, base = _open_base(settings)
+    library = build_library(base, choices, task, seed=settings.seed, passes=passes, limit_s=limit_s)
+    if library is None:
+        return False
+    library.save(path)
+    return True
+
+
+def _open_base(settings: TrialSettings) -> tuple[Task, nn.Module]:
+    """Open the task and load the trained base network, on the device that trains."""
+    torch.set_num_threads(settings.threads)
+    device = torch.device(settings.device)
+    task = open_task(settings.kind, settings.data, imgsz=settings.imgsz, device=device)
+    base = get_network(settings.network).build(settings.num_classes)
+    load_base_weights(base, settings.weights)
+    task.attach(base)
+    return task, base.to(device)
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    """Write the model's tensors, atomically."""
+    partial = path.with_suffix(".partial")
+    torch.save({name: tensor.cpu() for name, tensor in model.state_dict().items()}, partial)
+    os.replace(partial, path)
