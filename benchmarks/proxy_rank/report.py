@@ -30,7 +30,8 @@ def write_report(args: argparse.Namespace) -> None:
     table = pd.read_csv(args.csv)
     table = table[table.architecture > 0]  # the base, which everybody knows to be the best
     true = true_scores(table)
-    rows = pd.DataFrame(_judge(name, part, true) for name, part in judgements(table))
+    macs = table[table.proxy == "macs"].set_index("architecture").score
+    rows = pd.DataFrame(_judge(name, part, true, macs) for name, part in judgements(table))
     rows = rows.sort_values("kendall", ascending=False)
     ceiling, longest = noise_ceiling(table), true.cpu_s.median()
     _print(table, true, rows, ceiling, longest)
@@ -78,7 +79,7 @@ def judgements(table: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
     return found
 
 
-def _judge(name: str, part: pd.DataFrame, true: pd.DataFrame) -> dict[str, object]:
+def _judge(name: str, part: pd.DataFrame, true: pd.DataFrame, macs: pd.Series) -> dict[str, object]:
     """Compare a proxy with the truth on the architectures that both know."""
     both = part.set_index("architecture").join(true, rsuffix="_true", how="inner")
     score, truth = both.score.to_numpy(), both.score_true.to_numpy()
@@ -90,10 +91,21 @@ def _judge(name: str, part: pd.DataFrame, true: pd.DataFrame) -> dict[str, objec
         "kendall": stats.kendalltau(score, truth).statistic,
         "low": low,
         "high": high,
+        "partial": _partial(score, truth, macs.reindex(both.index).to_numpy()),
         "spearman": stats.spearmanr(score, truth).statistic,
         "regret": truth.max() - truth[best].max(),
         "cpu_s": both.cpu_s.median(),
     }
+
+
+def _partial(score: np.ndarray, truth: np.ndarray, given: np.ndarray) -> float:
+    """Give Kendall's partial tau: what the proxy knows beside what is given. NaN where it knows nothing else."""
+    x, y, both = (
+        stats.kendalltau(*pair).statistic
+        for pair in ((score, given), (truth, given), (score, truth))
+    )
+    rest = (1 - x**2) * (1 - y**2)
+    return float((both - x * y) / np.sqrt(rest)) if rest > 1e-12 else float("nan")
 
 
 def _interval(score: np.ndarray, truth: np.ndarray) -> tuple[float, float]:
@@ -115,13 +127,13 @@ def _print(
         f"rank them with a Kendall's tau of {ceiling:.2f}: the noise ceiling of one long training.\n"
     )
     print(
-        "| proxy | Kendall's tau | 90% interval | Spearman | regret of the best 3 | CPU s | share |"
+        "| proxy | Kendall's tau | 90% interval | given the MACs | Spearman | regret of the best 3 | CPU s | share |"
     )
-    print("|---|---|---|---|---|---|---|")
+    print("|---|---|---|---|---|---|---|---|")
     for row in rows.itertuples():
         print(
-            f"| {row.proxy} | {row.kendall:.2f} | {row.low:.2f} to {row.high:.2f} | {row.spearman:.2f} | "
-            f"{row.regret:.4f} | {row.cpu_s:.1f} | {row.cpu_s / longest:.3f} |"
+            f"| {row.proxy} | {row.kendall:.2f} | {row.low:.2f} to {row.high:.2f} | {row.partial:.2f} | "
+            f"{row.spearman:.2f} | {row.regret:.4f} | {row.cpu_s:.1f} | {row.cpu_s / longest:.3f} |"
         )
     longer = table[(table.proxy == TRUTH) & (table.length > 0)]
     if len(longer):
