@@ -117,7 +117,7 @@ class SearchConfig(BaseModel):
     sampler: SamplerName = "latency-aware"
     scheduler: SchedulerName = "promise"
     table_share: Annotated[float, Field(ge=0, le=1)] = 0.1
-    inherit: InheritName = "weights"
+    inherit: InheritName = "fitted"
     library_share: Annotated[float, Field(gt=0, le=1)] = 0.2
     confirm_share: Annotated[float, Field(ge=0, lt=1)] = 0.2
     confirm_epochs: Positive | None = None

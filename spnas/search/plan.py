@@ -21,7 +21,7 @@ from spnas.search.limits import Limits
 from spnas.search.objective import TrialSettings
 from spnas.spaces import SearchSpace, load_space
 from spnas.tasks import DataInfo, check_data
-from spnas.training import Schedule, base_schedule, proxy_schedule
+from spnas.training import Schedule, base_schedule, doubling_rungs, proxy_schedule
 
 
 @dataclass(frozen=True)
@@ -278,7 +278,7 @@ def _proxy(config: SearchConfig, kind: str) -> Schedule:
         batch_size=config.batch or default.batch_size,
         lr=config.lr or default.lr,
     )
-    rungs = default.rungs if config.rungs is None else config.rungs
+    rungs = doubling_rungs(schedule.epochs) if config.rungs is None else config.rungs
     if config.rungs is not None and any(rung >= schedule.epochs for rung in rungs):
         raise ConfigError(f"rungs: expected epochs below {schedule.epochs}, got {list(rungs)}")
     return replace(schedule, rungs=tuple(sorted({r for r in rungs if r < schedule.epochs})))

@@ -3,7 +3,7 @@
 from spnas.training.batchnorm import reestimate_batchnorm
 from spnas.training.library import PASSES, Library, build_library, fit_operators
 from spnas.training.loop import SharedLock, TrainingResult, score_model, train
-from spnas.training.schedule import Schedule, base_schedule, proxy_schedule
+from spnas.training.schedule import Schedule, base_schedule, doubling_rungs, proxy_schedule
 from spnas.training.sensitivity import Scores, choice_scores
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "base_schedule",
     "build_library",
     "choice_scores",
+    "doubling_rungs",
     "fit_operators",
     "proxy_schedule",
     "reestimate_batchnorm",

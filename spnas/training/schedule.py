@@ -63,12 +63,18 @@ class Schedule:
         return self.lr * 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
 
 
-# Measured on the embedded sets: docs/tasks.md.
+# The base's as measured on the embedded sets: docs/tasks.md. The candidates' for detection by how well it ranks them:
+# a second epoch costs as much again and ranks no better (benchmarks/results/proxy_rank_yolov8n.md).
 _BASE = {"detect": Schedule(epochs=14), "classify": Schedule(epochs=4, batch_size=32)}
 _PROXY = {
-    "detect": Schedule(epochs=2, rungs=(1,)),
+    "detect": Schedule(epochs=1),
     "classify": Schedule(epochs=2, rungs=(1,), batch_size=32),
 }
+
+
+def doubling_rungs(epochs: int) -> tuple[int, ...]:
+    """Give the rungs of a longer training, each at twice the epochs of the one before: 1, 2, 4, ... below the last."""
+    return tuple(2**power for power in range(epochs.bit_length()) if 2**power < epochs)
 
 
 def base_schedule(kind: str) -> Schedule:

@@ -102,7 +102,7 @@ def test_one_that_is_given_up_is_told_and_not_tried_again(
 
 
 def test_weights_in_closed_form_need_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    run = phase(monkeypatch, tmp_path)
+    run = phase(monkeypatch, tmp_path, inherit="weights")
     assert run.prepare() is None
     assert run.limits == []
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from spnas.errors import ConfigError
-from spnas.training import Schedule
+from spnas.training import Schedule, doubling_rungs
 
 
 def test_the_rate_warms_up_peaks_and_falls_to_nothing() -> None:
@@ -47,3 +47,9 @@ def test_every_wrong_value_is_reported_at_once() -> None:
     with pytest.raises(ConfigError) as caught:
         Schedule(epochs=4, lr=-1.0, warmup=2.0)
     assert len(caught.value.problems) == 2
+
+
+@pytest.mark.parametrize(("epochs", "rungs"), [(1, ()), (2, (1,)), (3, (1, 2)), (8, (1, 2, 4))])
+def test_rungs_double_below_the_last_epoch(epochs: int, rungs: tuple[int, ...]) -> None:
+    assert doubling_rungs(epochs) == rungs
+    assert Schedule(epochs=epochs, rungs=rungs).rungs == rungs
