@@ -153,19 +153,29 @@ def _print_machine() -> None:
 
 
 def _plot(rows: pd.DataFrame, ceiling: float, longest: float, path: Path) -> None:
-    """Plot rank correlation against cost."""
-    figure, panel = plt.subplots(figsize=(8, 5))
-    cost = (rows.cpu_s / longest).clip(lower=1e-4)
+    """Plot the rank correlations, a row a proxy, and beside them what each costs."""
+    rows = rows[::-1]
+    places = np.arange(len(rows))
+    figure, (left, right) = plt.subplots(
+        1, 2, figsize=(9, 0.27 * len(rows) + 1.4), sharey=True, width_ratios=(3, 1)
+    )
     error = np.abs(rows[["low", "high"]].to_numpy().T - rows.kendall.to_numpy())
-    panel.errorbar(cost, rows.kendall, yerr=error, fmt="o", ms=4, lw=0.6, color="C0")
-    for x, row in zip(cost, rows.itertuples(), strict=True):
-        panel.annotate(
-            row.proxy, (x, row.kendall), xytext=(4, 3), textcoords="offset points", fontsize=7
-        )
-    panel.axhline(ceiling, color="C3", lw=1, label="another long training (noise ceiling)")
-    panel.axvline(0.1, color="0.7", lw=1, ls="--", label="a tenth of the cost")
-    panel.set(xscale="log", xlabel="cost, as a share of the long training", ylabel="Kendall's tau")
-    panel.grid(alpha=0.3)
-    panel.legend(fontsize=8, loc="lower right")
-    figure.tight_layout()
+    left.errorbar(
+        rows.kendall, places, xerr=error, fmt="o", ms=4, lw=0.8, label="Kendall's tau, 90%"
+    )
+    left.plot(
+        rows.partial, places, "D", ms=4, mfc="none", color="C1", label="the same, given the MACs"
+    )
+    left.axvline(ceiling, color="C3", lw=1, label="another long training")
+    left.set(
+        yticks=places, yticklabels=rows.proxy, xlabel="rank correlation with the long training"
+    )
+    right.barh(places, rows.cpu_s / longest, height=0.5, color="C0")
+    right.axvline(0.1, color="0.4", lw=1, ls="--")
+    right.set(xscale="log", xlim=(1e-3, 1), xlabel="share of its cost")
+    for panel in (left, right):
+        panel.grid(alpha=0.3)
+        panel.tick_params(labelsize=8)
+    figure.legend(fontsize=8, loc="upper center", ncols=3)
+    figure.tight_layout(rect=(0, 0, 1, 0.95))
     figure.savefig(path, dpi=110)
