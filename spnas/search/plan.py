@@ -164,11 +164,13 @@ class Plan:
     def describe(self) -> str:
         """Tell in one line what is going to happen."""
         share = f"{self.config.gpus_per_trial:g} GPU" if self.gpus else "no GPU"
+        cores, epochs = self.config.cpus_per_trial, self.schedule.epochs
+        rungs = f", rungs {list(self.schedule.rungs)}" if self.schedule.rungs else ""
         return (
             f"{self.space.name} on {self.info.train_images} training and {self.info.val_images} validation images, "
             f"{self.imgsz} px, {self.device}, {self.slots} trials at a time "
-            f"({self.config.cpus_per_trial} cores and {share} each), {self.schedule.epochs} epochs a trial, "
-            f"rungs {list(self.schedule.rungs)}, budget {self.config.budget}, {self._latency_text()}"
+            f"({cores} core{'s' * (cores > 1)} and {share} each), {epochs} epoch{'s' * (epochs > 1)} a trial{rungs}, "
+            f"budget {self.config.budget}, {self._latency_text()}"
         )
 
     def _latency_text(self) -> str:
