@@ -8,9 +8,11 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pandas as pd
+import psutil
 import pytest
 import torch
 import yaml
@@ -45,7 +47,8 @@ def detection_run(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -
     small = _small_detection_data(shared_data / "bccd", folder)
     (folder / "yamls").mkdir()
     (folder / "yamls" / "small.yaml").write_text(f"path: .\n{small}")
-    (folder / "config.yaml").write_text("base_epochs: 2\nepochs: 2\nrungs: [1]\ntable_share: 0\n")
+    options = "base_epochs: 2\nepochs: 2\nrungs: [1]\ntable_share: 0\ninherit: weights\n"
+    (folder / "config.yaml").write_text(options)
     done = run_cli(
         *("search", "--space", "yolov8n", "--data", "yamls/small.yaml", "--imgsz", "96"),
         *("--budget", "3trials", "--name", "cells", "--config", "config.yaml"),
@@ -201,6 +204,16 @@ def test_a_front_model_trains_to_the_accuracy_in_the_table(
     assert again.scores[metric] == pytest.approx(model.metrics[metric], abs=1e-6)
 
 
+def wait_until_idle(patience_s: float = 60.0) -> None:
+    """Wait until no other process, such as another test's, works; skip where that does not come to pass."""
+    deadline = time.monotonic() + patience_s
+    while psutil.cpu_percent(interval=2) > 15:
+        if time.monotonic() > deadline:
+            pytest.skip(
+                f"the machine was not idle for {patience_s:.0f} s, which is what is compared with"
+            )
+
+
 def overlap(one: TrialRecord, other: TrialRecord) -> bool:
     """Whether two trials ran at the same time."""
     return (
@@ -222,6 +235,7 @@ def test_what_was_measured_in_a_running_search_agrees_with_what_an_idle_machine_
     records = read_records(run.trials)
     measured = [r for r in records if r.trial > 0 and r.latency_ratio and not r.latency_warning]
     assert len(measured) >= 2
+    wait_until_idle()
     if plan.slots > 1:
         assert all(any(overlap(found, other) for other in records) for found in measured)
     for found in measured:
