@@ -8,11 +8,9 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pandas as pd
-import psutil
 import pytest
 import torch
 import yaml
@@ -204,16 +202,6 @@ def test_a_front_model_trains_to_the_accuracy_in_the_table(
     assert again.scores[metric] == pytest.approx(model.metrics[metric], abs=1e-6)
 
 
-def wait_until_idle(patience_s: float = 60.0) -> None:
-    """Wait until no other process, such as another test's, works; skip where that does not come to pass."""
-    deadline = time.monotonic() + patience_s
-    while psutil.cpu_percent(interval=2) > 15:
-        if time.monotonic() > deadline:
-            pytest.skip(
-                f"the machine was not idle for {patience_s:.0f} s, which is what is compared with"
-            )
-
-
 def overlap(one: TrialRecord, other: TrialRecord) -> bool:
     """Whether two trials ran at the same time."""
     return (
@@ -221,6 +209,10 @@ def overlap(one: TrialRecord, other: TrialRecord) -> bool:
     )
 
 
+@pytest.mark.skipif(
+    int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1")) > 1,
+    reason="other tests run beside this one, which no lock holds back: run it without -n",
+)
 @pytest.mark.parametrize("made_by", ["classification_run", "detection_run"])
 def test_what_was_measured_in_a_running_search_agrees_with_what_an_idle_machine_gives(
     made_by: str, request: pytest.FixtureRequest
@@ -235,7 +227,6 @@ def test_what_was_measured_in_a_running_search_agrees_with_what_an_idle_machine_
     records = read_records(run.trials)
     measured = [r for r in records if r.trial > 0 and r.latency_ratio and not r.latency_warning]
     assert len(measured) >= 2
-    wait_until_idle()
     if plan.slots > 1:
         assert all(any(overlap(found, other) for other in records) for found in measured)
     for found in measured:
