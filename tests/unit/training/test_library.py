@@ -10,10 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from spnas.architecture import REGULAR, Architecture, Choice
-from spnas.networks import apply_architecture, get_network
+from spnas.networks import apply_architecture
 from spnas.networks.sites import find_slots
-from spnas.tasks import Task, open_task
-from spnas.training import Library, Schedule, build_library, fit_operators, train
+from spnas.tasks import Task
+from spnas.training import Library, build_library, fit_operators
 from spnas.training.fitting import output_error, record_inputs, start_operator
 
 GHOST, SPCONV = Choice.parse("ghost:0.5"), Choice.parse("spconv:0.25")
@@ -23,19 +23,6 @@ CHOICES = {
     "layer3.2.conv2": (REGULAR, GHOST),
 }
 BOTH = Architecture({"layer1.0.conv1": SPCONV, "layer3.2.conv2": GHOST})
-
-
-@pytest.fixture(scope="module")
-def digits() -> Task:
-    return open_task("classify", None, imgsz=32, device=torch.device("cpu"))
-
-
-@pytest.fixture(scope="module")
-def base(digits: Task) -> nn.Module:
-    torch.manual_seed(0)
-    network = get_network("resnet20-cifar").build(10)
-    train(network, digits, Schedule(epochs=2, batch_size=32), seed=0)
-    return network
 
 
 @pytest.fixture(scope="module")

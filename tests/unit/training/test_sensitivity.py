@@ -10,25 +10,12 @@ from scipy.stats import spearmanr
 from torch import nn
 
 from spnas.architecture import REGULAR, Architecture, Choice
-from spnas.networks import apply_architecture, get_network, list_sites
+from spnas.networks import apply_architecture, list_sites
 from spnas.operators import refusal
-from spnas.tasks import Task, open_task
-from spnas.training import Schedule, Scores, build_library, choice_scores, train
+from spnas.tasks import Task
+from spnas.training import Scores, build_library, choice_scores
 
 CHOICES = tuple(Choice.parse(text) for text in ("regular", "ghost:0.5", "spconv:0.25", "repconv"))
-
-
-@pytest.fixture(scope="module")
-def digits() -> Task:
-    return open_task("classify", None, imgsz=32, device=torch.device("cpu"))
-
-
-@pytest.fixture(scope="module")
-def base(digits: Task) -> nn.Module:
-    torch.manual_seed(0)
-    network = get_network("resnet20-cifar").build(10)
-    train(network, digits, Schedule(epochs=2, batch_size=32), seed=0)
-    return network
 
 
 @pytest.fixture(scope="module")
