@@ -133,7 +133,7 @@ def _take_undisturbed(pair: Pair, limit: float, clock: str) -> tuple[list[Round]
 
 
 def _disturbance(rounds: Sequence[Round], protocol: Protocol, clock: str) -> str | None:
-    """Say what the base's own samples show to have disturbed them: throttling, or other work on the device."""
+    """Say what the samples themselves show to have disturbed them: throttling, or other work on the device."""
     moved = drift([r.base.clock_s for r in rounds])
     if abs(moved) > protocol.max_drift:
         how = "slower" if moved > 0 else "faster"
@@ -141,7 +141,10 @@ def _disturbance(rounds: Sequence[Round], protocol: Protocol, clock: str) -> str
             f"the base got {abs(moved):.0%} {how} within the measurement: throttling or other load"
         )
     if clock == _THREAD_CLOCK:
-        waiting = 1 - Estimate.of([r.base.clock_s / r.base.wall_s for r in rounds]).median
+        waiting = max(
+            1 - Estimate.of([sample.clock_s / sample.wall_s for sample in samples]).median
+            for samples in ([r.base for r in rounds], [r.candidate for r in rounds])
+        )
         if waiting > protocol.max_waiting:
             return f"the processor was taken away for {waiting:.0%} of the time: other load"
     return None

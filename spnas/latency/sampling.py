@@ -46,7 +46,7 @@ class Protocol:
     min_rounds: int = 6
     attempts: int = 3
     max_drift: float = 0.1
-    max_waiting: float = 0.6
+    max_waiting: float = 0.2
     process_std: float = 0.009
 
     def done(self, rounds: int, elapsed_s: float, half_width: float) -> bool:

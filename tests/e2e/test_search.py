@@ -26,7 +26,7 @@ from spnas.search.spending import spent_so_far
 from spnas.search.study import SearchStudy
 from spnas.training import Library
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
 
 def run_cli(*args: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:

@@ -163,7 +163,7 @@ def test_noise_and_small_drifts_are_no_reason_to_warn(session: ScriptedSession) 
     assert found.ratio_low < 0.5 < found.ratio_high
 
 
-@pytest.mark.parametrize(("wall", "warned"), [(1.0, False), (2.0, False), (4.0, True)])
+@pytest.mark.parametrize(("wall", "warned"), [(1.0, False), (1.2, False), (4.0, True)])
 def test_a_thread_that_waits_for_its_processor_is_warned_of(
     session: ScriptedSession, wall: float, warned: bool
 ) -> None:
