@@ -112,6 +112,11 @@ class Ledger:
         """Keep this much for a later phase: it counts as spent until `begin_phase`."""
         self._reserved = device_seconds
 
+    @property
+    def reserved_seconds(self) -> float:
+        """Wall seconds that are kept for a later phase."""
+        return self._reserved / self.devices
+
     def begin_phase(self, wall_seconds: float) -> None:
         """Free what was reserved; take this for a trial's length, wall seconds, until one of the phase has ended."""
         self._reserved = 0.0

@@ -262,8 +262,7 @@ def confirm_front(
     ledger, study = coordinator.ledger, coordinator.study
     if not coordinator.finished or coordinator.gave_up or not plan.config.confirm_share:
         return coordinator.finished
-    longer = plan.confirm_schedule.epochs / plan.schedule.epochs
-    ledger.begin_phase(longer * ledger.trial_seconds + coordinator.startup_s)
+    ledger.begin_phase(coordinator.again * ledger.trial_seconds + coordinator.startup_s)
     confirmer = Confirmer(
         run,
         study,

@@ -63,6 +63,7 @@ class Coordinator:
         sites: Names of all searchable sites, a CSV column each.
         slots: Trials that run at the same time.
         devices_per_trial: Devices, in the budget's unit, that a trial occupies.
+        again: How many times as long as a trial a re-evaluation takes, in the confirmation.
         clock: Wall seconds, monotonic.
 
     Attributes:
@@ -83,11 +84,13 @@ class Coordinator:
         sites: tuple[str, ...],
         slots: int,
         devices_per_trial: float,
+        again: float,
         clock: Callable[[], float],
     ) -> None:
         self.run, self.study, self.ledger, self.rule = run, study, ledger, rule
         self.metric, self.score_columns, self.sites = score_columns[0], score_columns, sites
         self.slots, self._devices_per_trial, self._clock = slots, devices_per_trial, clock
+        self.again = again
         self.running: dict[str, RunningTrial] = {}
         self.finished: str | None = None
         self.gave_up = False
@@ -111,7 +114,7 @@ class Coordinator:
         """Give the next trial; None where all slots are taken or, with `finished` set, where there is no next one."""
         if len(self.running) >= self.slots or self.finished:
             return None
-        if not self.ledger.may_start(len(self.records) + len(self.running)):
+        if not self._may_start():
             self.finished = f"the trials' budget is spent: {self.spent()}"
             return None
         proposal = self.study.propose()
@@ -120,6 +123,23 @@ class Coordinator:
             return None
         self.running[key] = RunningTrial(proposal, now(), self._clock())
         return proposal
+
+    def _may_start(self) -> bool:
+        """Whether the budget allows another trial, with what confirmation cannot use."""
+        started = len(self.records) + len(self.running)
+        if not self.ledger.may_start(started) and self._reserved_for_nothing():
+            logger.info("the budget is too small to confirm half of the front: trials have it all")
+            self.ledger.reserve(0)
+        return self.ledger.may_start(started)
+
+    def _reserved_for_nothing(self) -> bool:
+        """Whether something is kept for confirmation, and less than the base and half of the front would take."""
+        kept = self.ledger.reserved_seconds
+        if not kept:
+            return False
+        in_a_row = (kept - self.startup_s) // (self.again * self.ledger.trial_seconds)
+        rivals = [record for record in self.front if not record.architecture.is_base]
+        return in_a_row * self.slots < 1 + math.ceil(len(rivals) / 2)
 
     def goes_on(self, key: str, evaluation: Evaluation) -> bool:
         """Note what a trial has at a rung and decide whether it goes on. The base network always does."""

@@ -155,6 +155,7 @@ def _run_phases(
             sites=tuple(site.name for site in plan.space.sites),
             slots=plan.slots,
             devices_per_trial=plan.devices_per_trial,
+            again=plan.confirm_schedule.epochs / plan.schedule.epochs,
             clock=time.monotonic,
         )
         settings = plan.settings(

@@ -74,6 +74,7 @@ def make_coordinator(
             sites=tuple(site.name for site in space.sites),
             slots=slots,
             devices_per_trial=1.0,
+            again=2.0,
             clock=clock,
         )
 

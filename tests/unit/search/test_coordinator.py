@@ -99,6 +99,29 @@ def test_starts_nothing_that_would_overrun(make_coordinator: Make, clock: object
     assert coordinator.finished is not None
 
 
+@pytest.mark.parametrize(
+    ("reserved", "trials"),
+    [
+        (60, 14),  # three in a row: the base and two of the front's three models
+        (59, 20),
+        (0, 20),
+    ],
+)
+def test_what_cannot_confirm_half_of_the_front_is_left_to_trials(
+    make_coordinator: Make, clock: Any, reserved: float, trials: int
+) -> None:
+    coordinator = make_coordinator(budget="201s", slots=1)
+    coordinator.ledger.reserve(reserved)
+    coordinator.ledger.expect_trial(10)
+    started = 0
+    while (proposal := coordinator.start("a")) is not None:
+        started += 1
+        clock.now += 10
+        coordinator.end("a", evaluation(proposal.architecture), None)
+    assert [len(record.architecture) for record in coordinator.front] == [3, 2, 1, 0]
+    assert started == trials
+
+
 def test_a_spent_budget_stops_a_trial_at_its_rung(make_coordinator: Make, clock: object) -> None:
     coordinator = make_coordinator(budget="100s", slots=1)
     proposal = coordinator.start("a")
