@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_NAME ?= demo-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint docs clean
 
 $(VENV)/installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -27,5 +27,9 @@ lint: $(VENV)/installed
 	$(BIN)/lint-imports
 	$(BIN)/spnas validate search_spaces/
 
+# Into build/site; every warning is an error. (Material's own notice of its successor is not about these pages.)
+docs: $(VENV)/installed
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) build
