@@ -1,0 +1,261 @@
+"""The runs in results/published: searches beside random search, uniform networks and the base, and README's table.
+
+`python benchmarks/published.py search NAME --data FOLDER --runs FOLDER` searches with the default sampler and randomly,
+at equal budgets, evaluates the uniform architectures as the confirmation evaluates the front's, and copies what is
+small to results/published/NAME. `python benchmarks/published.py readme` draws the pictures and writes README's section
+from those files; with `--check` it writes nothing and fails where README says something else.
+"""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+import yaml
+from matplotlib.figure import Figure
+
+from spnas.architecture import REGULAR
+from spnas.runs import RunDirectory
+from spnas.runs.pareto import hypervolume
+from spnas.runs.summary import METRIC_TITLES
+from spnas.runs.table import read_trials, table_columns
+from spnas.search.config import read_config
+from spnas.search.objective import Evaluator
+from spnas.search.plan import make_plan
+from spnas.spaces import load_space
+
+ROOT = Path(__file__).resolve().parents[1]
+PUBLISHED = ROOT / "results" / "published"
+START, END = "<!-- published: benchmarks/published.py readme -->", "<!-- end of published -->"
+KEPT = ("trials.csv", "confirmed.csv", "pareto.csv", "pareto.png", "environment.json")
+SEEDS = (1, 2)  # of a uniform network's trainings
+WORST = 0.5  # of the base's accuracy, the lower end of what hypervolumes count
+
+
+@dataclass(frozen=True)
+class Run:
+    """A published search."""
+
+    space: str
+    data: str
+    imgsz: int
+    budget: str
+    told: str
+
+
+RUNS = {
+    "yolov8n-bccd": Run("yolov8n", "bccd/data.yaml", 160, "30cpu-min", "YOLOv8n on blood cells"),
+    "resnet20-sign-digits": Run(
+        "resnet20-cifar", "sign_digits", 32, "12cpu-min", "ResNet-20 on sign digits"
+    ),
+}
+
+
+def search(args: argparse.Namespace) -> None:
+    run, target = RUNS[args.name], PUBLISHED / args.name
+    for sampler in ("latency-aware", "random"):
+        name = f"{args.name}-{sampler}"
+        if not (args.runs / name).exists():
+            _search(run, args.data / run.data, args.runs, name, sampler)
+        folder = target if sampler == "latency-aware" else target / "random"
+        _copy(args.runs / name, folder, run.data)
+    found = baselines(args.runs / f"{args.name}-latency-aware", run)
+    found.to_csv(target / "baselines.csv", index=False)
+
+
+def _search(run: Run, data: Path, runs: Path, name: str, sampler: str) -> None:
+    runs.mkdir(parents=True, exist_ok=True)
+    options = {"space": run.space, "data": data, "imgsz": run.imgsz, "budget": run.budget}
+    options |= {"results": runs, "name": name, "sampler": sampler}
+    if sampler == "random":  # which has no use for table and scores
+        (runs / "random.yaml").write_text("table_share: 0\n")
+        options["config"] = runs / "random.yaml"
+    given = [part for key, value in options.items() for part in (f"--{key}", str(value))]
+    subprocess.run([sys.executable, "-m", "spnas", "search", *given], check=True)
+
+
+def _copy(run: Path, target: Path, data: str) -> None:
+    """Copy what is small; the configuration with the data's name in place of where it was."""
+    target.mkdir(parents=True, exist_ok=True)
+    for name in KEPT:
+        shutil.copy(run / name, target / name)
+    shutil.rmtree(target / "pareto", ignore_errors=True)
+    shutil.copytree(run / "pareto", target / "pareto")
+    config = yaml.safe_load((run / "config.yaml").read_text())
+    config |= {"data": data, "results": "results"}
+    (target / "config.yaml").write_text(yaml.safe_dump(config, sort_keys=False))
+
+
+def baselines(path: Path, run: Run) -> pd.DataFrame:
+    """Evaluate the uniform architectures as the confirmation evaluated the front, whatever their latency."""
+    directory = RunDirectory.open(path)
+    config = read_config(directory.config)[0]
+    if directory.data.is_file():
+        config = config.model_copy(update={"data": str(directory.data)})
+    plan = make_plan(config)
+    library = directory.library if directory.library.is_file() else None
+    settings = plan.settings(directory.base_weights, library=library)
+    evaluator = Evaluator(replace(settings, schedule=plan.confirm_schedule))
+    space, rows = load_space(run.space), []
+    for choice in space.uniform_choices():
+        if choice == REGULAR:
+            continue
+        seen = [
+            evaluator.confirm(space.uniform(choice), settings.seed + seed, latency=seed == SEEDS[0])
+            for seed in SEEDS
+        ]
+        scores = {
+            name: sum(one.scores[name] for one in seen) / len(seen) for name in seen[0].scores
+        }
+        first = seen[0]
+        rows.append(
+            {
+                "uniform": str(choice),
+                **{name: round(value, 4) for name, value in scores.items()},
+                "latency_ratio": round(first.latency_ratio or 0.0, 4),
+                "params": first.params,
+                "macs": first.macs,
+            }
+        )
+        print(rows[-1], flush=True)
+    return pd.DataFrame(rows)
+
+
+@dataclass(frozen=True)
+class Findings:
+    """What the files of a published run say; latency as ratios to the base network's."""
+
+    run: Run
+    metric: str
+    base: pd.Series
+    front: pd.DataFrame
+    random: pd.DataFrame
+    uniform: pd.DataFrame
+
+    @classmethod
+    def read(cls, name: str) -> Findings:
+        """Read results/published/NAME."""
+        folder = PUBLISHED / name
+        front = read_trials(folder / "pareto.csv")
+        metric = table_columns(front).metric
+        again = read_trials(folder / "confirmed.csv")
+        base = again[again.origin == "base"].mean(numeric_only=True)
+        random = read_trials(folder / "random" / "pareto.csv")
+        uniform = pd.read_csv(folder / "baselines.csv")
+        return cls(RUNS[name], metric, base, front, random, uniform)
+
+    def volume(self, models: pd.DataFrame) -> float:
+        """Give the share of the box from the base down to half its accuracy that the models dominate."""
+        accuracy, worst = self.base[self.metric], WORST * self.base[self.metric]
+        area = hypervolume(list(models[self.metric]), list(models.latency_ratio), (worst, 1.0))
+        return area / (accuracy - worst)
+
+    def table(self) -> str:
+        """Give the front beside the uniform networks, sorted by latency, as markdown."""
+        rows = [("base network", self.base.latency_ratio, self.base)]
+        rows += [
+            (f"front: {Path(row.file).stem}", row.latency_ratio, row)
+            for _, row in self.front.iterrows()
+        ]
+        rows += [
+            (f"all {row.uniform}", row.latency_ratio, row) for _, row in self.uniform.iterrows()
+        ]
+        lines = [f"| | latency | {METRIC_TITLES[self.metric]} | parameters |", "|---|---|---|---|"]
+        for label, ratio, row in sorted(rows, key=lambda entry: entry[1]):
+            spread = row.get(f"{self.metric}_std")
+            accuracy = f"{100 * row[self.metric]:.1f} ± {100 * spread:.1f}"
+            mark = "" if label.startswith("all") else "**"
+            cells = (f"{ratio:.2f}", accuracy, f"{row.params / 1e6:.2f} M")
+            lines.append(
+                "| " + " | ".join(f"{mark}{cell}{mark}" for cell in (label, *cells)) + " |"
+            )
+        return "\n".join(lines)
+
+    def draw(self, path: Path) -> None:
+        """Draw the front beside random search, the uniform networks and the base."""
+        figure = Figure(figsize=(8, 4.8), dpi=150, layout="constrained")
+        axes = figure.add_subplot()
+        for models, label, colour in (
+            (self.random, "random search, the same budget", "#9aa0a6"),
+            (self.front, "spnas", "#1a5fb4"),
+        ):
+            front = models[models.latency_ratio <= 1].sort_values("latency_ratio")
+            x, y = front.latency_ratio, 100 * front[self.metric]
+            spread = 100 * front[f"{self.metric}_std"]
+            axes.step(x, y, where="post", color=colour)
+            axes.errorbar(x, y, yerr=spread, fmt="o", color=colour, capsize=3, label=label)
+        for family, part in self.uniform.groupby(self.uniform.uniform.str.partition(":")[0]):
+            marker = "^" if family == "ghost" else "s"
+            x, y = part.latency_ratio, 100 * part[self.metric]
+            axes.plot(x, y, marker, color="#e66100", mfc="none", label=f"all {family}, each ratio")
+        axes.plot(
+            1, 100 * self.base[self.metric], "*", ms=15, color="#c01c28", label="base network"
+        )
+        axes.set_xlabel("latency of the deployed form, base network = 1")
+        axes.set_ylabel(f"{METRIC_TITLES[self.metric]} (%)")
+        axes.set_title(self.run.told, loc="left", fontsize=11)
+        axes.grid(color="#dddddd", linewidth=0.6)
+        axes.spines[["top", "right"]].set_visible(False)
+        axes.legend(frameon=True, edgecolor="#dddddd")
+        figure.savefig(path)
+
+
+def section() -> str:
+    """Write README's section from the files."""
+    parts = []
+    for name, run in RUNS.items():
+        if not (PUBLISHED / name).is_dir():
+            continue
+        found = Findings.read(name)
+        machine = yaml.safe_load((PUBLISHED / name / "environment.json").read_text())
+        rest = found.front[found.front.origin != "base"]
+        parts.append(
+            f"**{run.told}**, {run.imgsz} px, `--budget {run.budget}` on {machine['cpu']}, the base network's training "
+            f"included. Accuracies are of the confirmation's short trainings, ± one standard deviation.\n\n"
+            f"![front](results/published/{name}/front.png)\n\n{found.table()}\n\n"
+            f"Hypervolume, as a share of the area from the base network down to half its accuracy: spnas "
+            f"{found.volume(rest):.3f}, random search with the same budget {found.volume(found.random):.3f}, the "
+            f"uniform networks {found.volume(found.uniform):.3f}."
+        )
+    return "\n\n".join([START, *parts, END])
+
+
+def readme(args: argparse.Namespace) -> None:
+    path = ROOT / "README.md"
+    text = path.read_text()
+    before, after = text.partition(START)[0], text.partition(END)[2]
+    written = before + section() + after
+    if args.check:
+        sys.exit(
+            0
+            if written == text
+            else "README.md differs from results/published: run it without --check"
+        )
+    path.write_text(written)
+    for name in RUNS:
+        if (PUBLISHED / name).is_dir():
+            Findings.read(name).draw(PUBLISHED / name / "front.png")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    commands = parser.add_subparsers(required=True)
+    sub = commands.add_parser("search")
+    sub.set_defaults(command=search)
+    sub.add_argument("name", choices=RUNS)
+    sub.add_argument("--data", type=Path, required=True, help="folder of the data sets")
+    sub.add_argument("--runs", type=Path, required=True, help="folder of the whole runs")
+    sub = commands.add_parser("readme")
+    sub.set_defaults(command=readme)
+    sub.add_argument("--check", action="store_true")
+    args = parser.parse_args()
+    args.command(args)
+
+
+if __name__ == "__main__":
+    main()
