@@ -16,7 +16,7 @@ _BLOCKS, _BLOCK_BYTES = 3, 4 << 20  # the most of each; about what our networks'
 
 @dataclass(frozen=True)
 class Protocol:
-    """How long and how often to measure; the defaults take about 2 s where a forward takes less than 20 ms.
+    """How long and how often to measure; the defaults take 1 to 2 s where a forward takes less than 20 ms.
 
     Attributes:
         sample_s: A sample is as many forwards in a row as fill this time, at least one; seconds.
@@ -39,7 +39,7 @@ class Protocol:
     sample_s: float = 0.02
     stable: float = 0.05
     warmup_s: float = 1.0
-    half_width: float = 0.005
+    half_width: float = 0.01
     rounds: int = 15
     enough_s: float = 2.0
     limit_s: float = 20.0
