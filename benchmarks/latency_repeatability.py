@@ -19,8 +19,6 @@ import time
 import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from datetime import datetime, timezone
-from importlib import metadata
 
 import torch
 from torch import nn
@@ -28,7 +26,7 @@ from torch import nn
 from spnas.architecture import Architecture, Choice
 from spnas.latency import DeviceLock, Measurement, measure
 from spnas.networks import apply_architecture, deploy_model
-from spnas.search.environment import describe_environment
+from spnas.search.environment import machine_line
 from spnas.spaces import load_space
 
 MODELS = {
@@ -180,12 +178,7 @@ def report(found: list[Finding], processes: int) -> None:
             for condition in CONDITIONS:
                 print(row(condition, [each for each in these if each.condition == condition]))
             print(row("pooled", these))
-    machine = describe_environment(torch.device("cpu"))
-    print(
-        f"\n{machine['cpu']}, {machine['cores']} cores, {machine['platform']}, Python {machine['python']}, "
-        f"torch {torch.__version__}, onnxruntime {metadata.version('onnxruntime')}, spnas {machine['spnas']}; "
-        f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC."
-    )
+    print(f"\n{machine_line(torch.device('cpu'))}")
 
 
 def main() -> None:

@@ -10,11 +10,8 @@ from __future__ import annotations
 
 import argparse
 import copy
-import os
 import random
 import warnings
-from datetime import datetime, timezone
-from importlib import metadata
 
 import numpy as np
 import torch
@@ -22,9 +19,10 @@ from numpy.typing import NDArray
 from scipy.stats import spearmanr
 
 from spnas import Architecture, SearchSpace, load_space
-from spnas.device import device_name, resolve_device
+from spnas.device import resolve_device
 from spnas.latency import LayerTimer, build_table, choose_forms, measure
 from spnas.networks import apply_architecture, deploy_model
+from spnas.search.environment import machine_line
 
 FIT = (6, 12, 24)  # how many measured architectures the correction learns from
 
@@ -88,12 +86,7 @@ def main() -> None:
         rest = fitted.ratios(architectures[known:])
         row = quality(rest, ratios[known:])
         print(f"| sum, corrected by {known} measured | {args.count - known} others | {row} |")
-    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "onnxruntime"))
-    print(
-        f"\n{device_name(device)}, {os.cpu_count()} cores, 1 thread, device {device}; {versions}; "
-        f"load average at the end {load}; {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC."
-    )
+    print(f"\n{machine_line(device)}")
 
 
 if __name__ == "__main__":

@@ -11,16 +11,15 @@ import copy
 import statistics
 import time
 import warnings
-from datetime import datetime, timezone
 
 import torch
 from torch import nn
 
 from spnas import Choice
-from spnas.device import device_name
 from spnas.networks import load_base_weights
 from spnas.networks.sites import find_slots
 from spnas.operators import refusal
+from spnas.search.environment import machine_line
 from spnas.spaces import load_space
 from spnas.tasks import Task, open_task
 from spnas.training import base_schedule, train
@@ -80,7 +79,7 @@ def main() -> None:
     score = task.evaluate(base.eval()).value
     print(f"\n## {space.name}, {args.imgsz} px: base {task.metric} {score:.3f}\n")
     print_errors(base, task)
-    print(f"\n{device_name(device)}, one thread, {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC.")
+    print(f"\n{machine_line(device)}")
 
 
 if __name__ == "__main__":

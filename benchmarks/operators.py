@@ -6,20 +6,16 @@ Run `python benchmarks/operators.py > benchmarks/results/operators.md`; about te
 from __future__ import annotations
 
 import argparse
-import os
-import platform
 import warnings
 from collections.abc import Sequence
-from datetime import datetime, timezone
-from importlib import metadata
 
-import torch
 from torch import nn
 
 from spnas import Choice, ConvSite, Host, Operator
-from spnas.device import device_name, resolve_device
+from spnas.device import resolve_device
 from spnas.latency import LayerTimer, count, runtime_names
 from spnas.operators import build_operator, refusal
+from spnas.search.environment import machine_line
 
 # Layers as `Cin, Cout, input size, stride`: 3x3 convolutions of YOLOv8n at 640 px, of ResNet-50 at 224 px, and the
 # squares that SPConv is judged by.
@@ -98,18 +94,6 @@ def print_table(batch: int, timer: LayerTimer) -> None:
         print(f"| {name} |", " | ".join(cells.get(name, "") for cells in columns.values()), "|")
 
 
-def conditions(device: torch.device, threads: int) -> str:
-    versions = ", ".join(
-        f"{name} {metadata.version(name)}" for name in ("torch", "onnxruntime", "spnas")
-    )
-    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-    return (
-        f"{device_name(device)}, {os.cpu_count()} cores, {threads} thread(s), device {device}; {platform.system()}, "
-        f"Python {platform.python_version()}, {versions}; load average at the end (1, 5, 15 minutes): {load}; "
-        f"{datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC."
-    )
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--device", default="auto")
@@ -130,7 +114,7 @@ def main() -> None:
     for runtime in args.runtimes or (on_gpu if device.type == "cuda" else ["onnxruntime", "torch"]):
         for batch in args.batches:
             print_table(batch, LayerTimer(device, runtime=runtime, threads=args.threads))
-    print(f"\n{conditions(device, args.threads)}")
+    print(f"\n{machine_line(device, args.threads)}")
 
 
 if __name__ == "__main__":

@@ -22,7 +22,6 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timezone
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -30,9 +29,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from spnas import __version__
-from spnas.device import device_name, resolve_device
+from spnas.device import resolve_device
 from spnas.networks import get_network, load_base_weights
+from spnas.search.environment import machine_line
 from spnas.tasks import Task, check_data, open_task
 from spnas.training import Schedule, base_schedule, proxy_schedule, train
 
@@ -198,7 +197,6 @@ def main() -> None:
     clock = Clock(device)
     with tempfile.TemporaryDirectory() as folder:
         ours, stock, images = rounds(args, device, clock, Path(folder))
-    import ultralytics
 
     print("# The proxy training beside Ultralytics' trainer\n")
     print(
@@ -208,12 +206,7 @@ def main() -> None:
         f"counted. {clock.name}; median (range).\n"
     )
     report(ours, stock, images * args.epochs)
-    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
-    print(
-        f"\n{device_name(device)}, {os.cpu_count()} cores, {args.threads} thread(s), device {device}; "
-        f"torch {torch.__version__}, ultralytics {ultralytics.__version__}, spnas {__version__}; load "
-        f"average at the end (1, 5, 15 minutes): {load}; {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC."
-    )
+    print(f"\n{machine_line(device, args.threads)}")
 
 
 if __name__ == "__main__":

@@ -7,19 +7,16 @@ and seed, one after another; what is there is not searched again. With `report` 
 from __future__ import annotations
 
 import argparse
-import os
 import subprocess
 import sys
-from datetime import datetime, timezone
 from pathlib import Path
 
 import pandas as pd
 import torch
 
-from spnas import __version__
-from spnas.device import device_name
 from spnas.runs.pareto import hypervolume
 from spnas.runs.table import read_trials, table_columns
+from spnas.search.environment import machine_line
 
 # Others than spnas' own know neither the latency table nor scores; graded mixtures are their first architectures.
 SAMPLERS = {"latency-aware": "", "tpe": "table_share: 0\n", "nsga2": "table_share: 0\n"}
@@ -84,10 +81,7 @@ def report(args: argparse.Namespace) -> None:
             print(f"| {sampler} | {row['seed']} | {row['complete']:.0f} | {cells} |")
         cells = " | ".join(f"**{part[mark].median():.4f}**" for mark in marks)
         print(f"| {sampler} | median | {part.complete.median():.0f} | {cells} |")
-    print(
-        f"\n{device_name(torch.device('cpu'))}, {os.cpu_count()} cores; torch {torch.__version__}, "
-        f"spnas {__version__}; {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC."
-    )
+    print(f"\n{machine_line(torch.device('cpu'))}")
 
 
 def main() -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
-from datetime import datetime, timezone
 from pathlib import Path
 
 import matplotlib
@@ -15,8 +13,7 @@ import torch
 from proxies import TRUTH
 from scipy import stats
 
-from spnas import __version__
-from spnas.device import device_name
+from spnas.search.environment import machine_line
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
@@ -39,7 +36,7 @@ def write_report(args: argparse.Namespace) -> None:
     if file.exists():
         costs = ", ".join(f"`{k}` {v:.0f}" for k, v in json.loads(file.read_text()).items())
         print(f"\nCPU seconds that the libraries took, once for all trials of a search: {costs}.")
-    _print_machine()
+    print(f"\n{machine_line(torch.device('cpu'))}")
     _plot(rows, ceiling, longest, args.csv.with_suffix(".png"))
 
 
@@ -143,13 +140,6 @@ def _print(
             f"\nTrained {int(ends.length.iloc[0])} epochs, {len(gain)} of them gained {gain.mean():+.4f} on average "
             f"({gain.min():+.4f} to {gain.max():+.4f})."
         )
-
-
-def _print_machine() -> None:
-    print(
-        f"\n{device_name(torch.device('cpu'))}, {os.cpu_count()} cores, one thread a training; "
-        f"torch {torch.__version__}, spnas {__version__}; {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC."
-    )
 
 
 def _plot(rows: pd.DataFrame, ceiling: float, longest: float, path: Path) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import platform
 import subprocess
+from datetime import datetime, timezone
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -45,6 +47,24 @@ def describe_environment(device: torch.device) -> dict[str, Any]:
             **{name: metadata.version(name) for name in _RUNTIMES if _installed(name)},
         },
     }
+
+
+def machine_line(device: torch.device, threads: int = 1) -> str:
+    """Tell, in a line to stand below a benchmark's figures, on what machine they were measured, and when.
+
+    Args:
+        device: What was measured on.
+        threads: CPU threads used.
+    """
+    machine = describe_environment(device)
+    measured_with = ("torch", "ultralytics", "onnxruntime", "optuna")
+    versions = [f"{name} {machine['versions'][name]}" for name in measured_with]
+    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+    return (
+        f"{machine['cpu']}, {machine['cores']} cores, {threads} thread(s), device {machine['device']}; "
+        f"{machine['platform']}, Python {machine['python']}, {', '.join(versions)}, spnas {machine['spnas']}; "
+        f"load average at the end (1, 5, 15 minutes) {load}; {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC."
+    )
 
 
 def git_revision() -> str | None:
