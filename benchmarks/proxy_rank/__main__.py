@@ -2,7 +2,8 @@
 
 `python benchmarks/proxy_rank run --space yolov8n --data bccd/data.yaml` trains architectures drawn over the whole space
 long, twice, and lets every proxy judge them; each judgement is a line of a csv, and what the csv has is not done again.
-`python benchmarks/proxy_rank report --space yolov8n` makes a table and a plot of it.
+`python benchmarks/proxy_rank report --space yolov8n` makes a table and a plot of it; `stopping` tells what stopping
+trials early saves on the long trainings' curves.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import torch
 from judge import Job, Options, judge, open_setting
 from proxies import LIBRARIES, PROXIES, TRUTH, Setting, build_libraries, library_file
 from report import write_report
+from stopping import write_stopping
 
 from spnas.spaces import load_space
 from spnas.tasks import open_task
@@ -91,18 +93,20 @@ def run(args: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     commands = parser.add_subparsers(required=True)
-    for name, command in {"run": run, "report": write_report}.items():
+    chosen = {"run": run, "report": write_report, "stopping": write_stopping}
+    for name, command in chosen.items():
         sub = commands.add_parser(name)
         sub.set_defaults(command=command)
         sub.add_argument("--space", required=True)
         sub.add_argument("--csv", type=Path, help="default: results/proxy_rank_SPACE.csv")
+        if name != "report":
+            sub.add_argument("--imgsz", type=int, default=160)
+            sub.add_argument("--architectures", type=int, default=25)
         if name == "run":
             sub.add_argument("--data", required=True)
-            sub.add_argument("--imgsz", type=int, default=160)
             sub.add_argument(
                 "--weights", type=Path, required=True, help="of the base; made if missing"
             )
-            sub.add_argument("--architectures", type=int, default=25)
             sub.add_argument("--truth-epochs", type=int, default=20)
             sub.add_argument("--longer", type=int, help="only this: so many epochs of the truth")
             sub.add_argument("--only", nargs="+", choices=PROXIES)
