@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from spnas.latency import deploy
     from spnas.networks import deploy_model, load_model, load_pareto
     from spnas.operators import Host, Operator, register_operator
+    from spnas.runs import load_results
     from spnas.sampler import LatencyAwareSampler
     from spnas.spaces import SearchSpace, load_space
     from spnas.ultralytics import YOLO
@@ -31,6 +32,7 @@ _LAZY = {
     "deploy_model": "spnas.networks",
     "load_model": "spnas.networks",
     "load_pareto": "spnas.networks",
+    "load_results": "spnas.runs",
     "load_space": "spnas.spaces",
     "register_operator": "spnas.operators",
 }
@@ -51,6 +53,7 @@ __all__ = [
     "deploy_model",
     "load_model",
     "load_pareto",
+    "load_results",
     "load_space",
     "register_operator",
 ]

@@ -11,7 +11,7 @@ from types import ModuleType
 from spnas.errors import InputError, SpnasError
 from spnas.plugins import load_plugins
 
-_COMMANDS = ("search", "spaces", "validate", "profile", "latency-table", "pareto")
+_COMMANDS = ("search", "spaces", "validate", "profile", "latency-table", "pareto", "report", "logs")
 
 
 def _module(command: str) -> ModuleType:

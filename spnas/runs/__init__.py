@@ -1,5 +1,6 @@
 """Run directories, their tables and their Pareto fronts; knows neither torch nor Ray."""
 
+from spnas.runs.content import RunContent, read_run
 from spnas.runs.directory import RunDirectory
 from spnas.runs.files import atomic_file, write_text_atomic
 from spnas.runs.front import front_records, write_front
@@ -7,6 +8,8 @@ from spnas.runs.model_yaml import read_model_yaml, write_model_yaml
 from spnas.runs.pareto import hypervolume, pareto_indices
 from spnas.runs.plot import plot_front
 from spnas.runs.records import TrialRecord, csv_columns
+from spnas.runs.report import write_report
+from spnas.runs.results import load_results
 from spnas.runs.summary import FrontRow, front_rows, front_table
 from spnas.runs.table import (
     read_records,
@@ -19,6 +22,7 @@ from spnas.runs.table import (
 
 __all__ = [
     "FrontRow",
+    "RunContent",
     "RunDirectory",
     "TrialRecord",
     "atomic_file",
@@ -27,16 +31,19 @@ __all__ = [
     "front_rows",
     "front_table",
     "hypervolume",
+    "load_results",
     "pareto_indices",
     "plot_front",
     "read_model_yaml",
     "read_records",
+    "read_run",
     "read_trials",
     "table_columns",
     "trials_frame",
     "write_confirmed",
     "write_front",
     "write_model_yaml",
+    "write_report",
     "write_text_atomic",
     "write_trials",
 ]

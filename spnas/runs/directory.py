@@ -126,6 +126,16 @@ class RunDirectory:
         return self.path / "confirmed.csv"
 
     @property
+    def rungs(self) -> Path:
+        """What trials had at their rungs; absent where there are none."""
+        return self.path / "rungs.csv"
+
+    @property
+    def costs(self) -> Path:
+        """What each phase of the search cost; written when it ends."""
+        return self.path / "costs.csv"
+
+    @property
     def pareto_csv(self) -> Path:
         """The Pareto front, one model a row, sorted by latency."""
         return self.path / "pareto.csv"
@@ -139,6 +149,25 @@ class RunDirectory:
     def plot(self) -> Path:
         """The picture of trials and front."""
         return self.path / "pareto.png"
+
+    @property
+    def report(self) -> Path:
+        """The run in one page for a browser."""
+        return self.path / "report.html"
+
+    @property
+    def analysis_dir(self) -> Path:
+        """The tables that `spnas analyze` writes."""
+        return self.path / "analysis"
+
+    @property
+    def logs_dir(self) -> Path:
+        """What each trial said, a file each."""
+        return self.path / "logs"
+
+    def trial_log(self, trial: int, seed: int | None = None) -> Path:
+        """Name the log of a trial, or with a seed's number that of its re-evaluation."""
+        return self.logs_dir / (f"{trial:04d}.txt" if seed is None else f"{trial:04d}-{seed}.txt")
 
     @property
     def weights_dir(self) -> Path:

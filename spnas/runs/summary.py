@@ -103,8 +103,8 @@ def front_table(rows: Sequence[FrontRow], metric: str) -> Table:
             _figure(row.latency_ratio, ".3f"),
             _figure(row.accuracy, ".4f"),
             "base" if row.is_base else _figure(row.accuracy_difference, "+.4f"),
-            _count(row.params),
-            _count(row.macs),
+            count_text(row.params),
+            count_text(row.macs),
             style="bold" if row.is_base else "",
         )
     return table
@@ -114,7 +114,7 @@ def _figure(value: float | None, form: str) -> str:
     return "-" if value is None else f"{value:{form}}"
 
 
-def _count(value: int | None) -> str:
+def count_text(value: int | None) -> str:
     """Shorten a count to thousands (k), millions (M) or billions (G)."""
     if value is None:
         return "-"

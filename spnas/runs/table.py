@@ -21,6 +21,15 @@ _MORE = (SEED_COLUMN, SEEDS_COLUMN, FILE_COLUMN)  # of confirmed.csv and pareto.
 _TEXT = ("state", "arch_id", "origin", "latency_warning", "error", FILE_COLUMN)
 _WHOLE = ("trial", "params", "macs", SEED_COLUMN, SEEDS_COLUMN)
 _TIMES = ("started", "finished")
+_ALWAYS = (
+    "trial",
+    "state",
+    "arch_id",
+    "origin",
+    "epochs",
+    "latency_ms",
+    "error",
+)  # in a run of any age
 
 
 @dataclass(frozen=True)
@@ -102,7 +111,8 @@ def read_trials(path: Path) -> pd.DataFrame:
 
     Returns:
         A row a trial. `trial`, `params`, `macs`, `seed` and `seeds` are whole numbers (Int64), `started` and `finished`
-        UTC times, other figures floats; what is not known is NA, NaN or NaT.
+        UTC times, other figures floats; what is not known is NA, NaN or NaT. Columns that an earlier version of spnas
+        did not write are there and empty.
 
     Raises:
         RunError: The file is missing or is not such a table.
@@ -114,10 +124,23 @@ def read_trials(path: Path) -> pd.DataFrame:
     except (ValueError, UnicodeDecodeError) as error:
         raise RunError(f"{path}: not a table of trials: {str(error).strip()}") from None
     try:
+        frame = _with_later_columns(frame)
         table_columns(frame)
         return _typed(frame)
     except (ValueError, TypeError) as error:
         raise RunError(f"{path}: {error}") from None
+
+
+def _with_later_columns(frame: pd.DataFrame) -> pd.DataFrame:
+    """Add, empty and at their places, the columns that runs of earlier versions do not have."""
+    header = list(frame.columns)
+    if not set(_ALWAYS) <= set(header):
+        return frame  # no table of trials, as will be told
+    fixed = csv_columns((), ())
+    for place, column in enumerate(fixed):
+        if column not in header:
+            header.insert(header.index(fixed[place - 1]) + 1, column)
+    return frame.reindex(columns=header)
 
 
 def read_records(path: Path) -> list[TrialRecord]:

@@ -57,6 +57,7 @@ class Reevaluation:
             "trial": self.record.trial,
             "architecture": architecture.text,
             "seed": self.settings_seed + self.seed,
+            "number": self.seed,
             "latency": self.seed == 1 and not architecture.is_base,
         }
 

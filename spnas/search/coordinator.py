@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
 from spnas.runs import RunDirectory, TrialRecord, front_records, hypervolume, write_trials
+from spnas.runs.course import write_rungs
 from spnas.runs.records import State
 from spnas.search.budget import Ledger
 from spnas.search.objective import Evaluation
@@ -96,7 +97,8 @@ class Coordinator:
         self.gave_up = False
         self.startup_s = 0.0
         self._failures = 0
-        for trial, epochs, accuracy, latency in study.rungs():
+        self._rungs = list(study.rungs())
+        for trial, epochs, accuracy, latency in self._rungs:
             rule.add(trial, epochs, accuracy, latency)
         for record in self.records:
             self._failures = self._failures + 1 if record.state == "failed" else 0
@@ -151,6 +153,7 @@ class Coordinator:
         ):  # the base: no rival to others
             return True
         self.study.note_rung(trial.proposal, evaluation.epochs, accuracy, latency)
+        self._rungs.append((trial.proposal.trial, evaluation.epochs, accuracy, latency))
         promoted = self.rule.goes_on(trial.proposal.trial, evaluation.epochs, accuracy, latency)
         if self.ledger.exhausted():
             trial.stopped = f"budget: spent at epoch {evaluation.epochs}"
@@ -254,8 +257,10 @@ class Coordinator:
         return ("infeasible" if exceeded else "complete"), exceeded
 
     def save(self) -> None:
-        """Write trials.csv and what is spent."""
+        """Write trials.csv, rungs.csv where there are any, and what is spent."""
         keep_spent(self.study, self.ledger)
+        if self._rungs:
+            write_rungs(self.run.rungs, self._rungs, self.metric)
         write_trials(self.run.trials, self.records, self.score_columns, self.sites)
 
     def heartbeat(self) -> None:

@@ -7,6 +7,7 @@ deploying the base take longer than a short trial.
 from __future__ import annotations
 
 import copy
+import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -23,6 +24,8 @@ from spnas.search.bench import Bench, Measured
 from spnas.search.limits import Limits
 from spnas.tasks import Task, open_task
 from spnas.training import Library, Schedule, TrainingResult, train
+
+logger = logging.getLogger("spnas")
 
 
 @dataclass(frozen=True)
@@ -154,6 +157,7 @@ class Evaluator:
     def count(self, model: nn.Module) -> Evaluation:
         """Count the model's parameters and MACs."""
         counts = count(model, self.settings.imgsz)
+        logger.info("%d parameters, %d MACs", counts.params, counts.macs)
         return Evaluation(params=counts.params, macs=counts.macs)
 
     def measure(self, model: nn.Module, known: Evaluation, *, is_base: bool = False) -> Evaluation:
@@ -168,6 +172,9 @@ class Evaluator:
         result = found.latency
         scale = self.settings.base_latency_ms or result.base_latency_ms
         ratio = 1.0 if is_base else result.ratio
+        logger.info("latency %.3f ms, %.3f of the base", ratio * scale, ratio)
+        if result.warning:
+            logger.warning("latency: %s", result.warning)
         return replace(
             known,
             latency_ms=ratio * scale,
@@ -244,11 +251,19 @@ class Evaluator:
             )
 
         def at_rung(result: TrainingResult) -> bool:
+            scores = ", ".join(
+                f"{name} {value:.4f}" for name, value in result.score.columns.items()
+            )
+            logger.info("epoch %d: %s, %.1f s", result.epochs, scores, result.train_s)
             return result.epochs >= schedule.epochs or report(evaluation(result))
 
-        return evaluation(
-            train(model, self.task, schedule, seed=seed, report=at_rung, lock=self._lock)
+        def tell(epoch: int, loss: float) -> None:
+            logger.info("epoch %d of %d: loss %.4f", epoch, schedule.epochs, loss)
+
+        found = train(
+            model, self.task, schedule, seed=seed, report=at_rung, progress=tell, lock=self._lock
         )
+        return evaluation(found)
 
 
 def own_bench(settings: TrialSettings) -> Bench:

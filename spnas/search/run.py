@@ -29,7 +29,7 @@ from spnas.search.plan import Plan, make_plan
 from spnas.search.progress import Progress, render
 from spnas.search.scheduler import make_rule
 from spnas.search.seeds import seed_architectures
-from spnas.search.spending import reserve_for_confirmation, spent_so_far
+from spnas.search.spending import charged_to, reserve_for_confirmation, spent_so_far
 from spnas.search.study import SearchStudy
 
 if TYPE_CHECKING:
@@ -139,10 +139,14 @@ def _run_phases(
 
     with ray_cluster(plan):
         bench = _open_bench(run, plan)
-        base = study.get("base") or prepare_base(run, plan, study, ledger, bench)
+        with charged_to(study, ledger, "base network"):
+            base = study.get("base") or prepare_base(run, plan, study, ledger, bench)
         study.limits = plan.limits(base)
-        library = prepare_library(run, plan, study, ledger)
-        _line_up(study, plan, prepare_knowledge(run, plan, study, ledger, bench, library))
+        with charged_to(study, ledger, "operators"):
+            library = prepare_library(run, plan, study, ledger)
+        with charged_to(study, ledger, "latency table"):
+            known = prepare_knowledge(run, plan, study, ledger, bench, library)
+        _line_up(study, plan, known)
         lost = study.recover()
         if lost:
             logger.info("resumed: %d trials that were under way are run again", lost)
@@ -165,9 +169,13 @@ def _run_phases(
             library=library,
         )
         reserve_for_confirmation(study, ledger, plan.config.confirm_share)
-        with Progress(lambda: render(coordinator), coordinator.heartbeat, console) as progress:
+        with (
+            charged_to(study, ledger, "trials"),
+            Progress(lambda: render(coordinator), coordinator.heartbeat, console) as progress,
+        ):
             run_trials(coordinator, settings, plan, progress.tick, bench)
-        coordinator.finished = confirm_front(run, plan, coordinator, settings, console, bench)
+        with charged_to(study, ledger, "confirmation"):
+            coordinator.finished = confirm_front(run, plan, coordinator, settings, console, bench)
     return coordinator
 
 

@@ -24,6 +24,7 @@ from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
 from spnas.errors import SpnasError
+from spnas.runs import RunDirectory
 from spnas.search.objective import Evaluation, TrialSettings
 from spnas.search.plan import Plan
 from spnas.search.remote import RemoteBench
@@ -59,6 +60,7 @@ class Task(Protocol):
 class Work(Protocol):
     """Who says what the workers do: a `Coordinator`, or a `Confirmer`; each piece of work has a key."""
 
+    run: RunDirectory
     finished: str | None
 
     @property
@@ -227,7 +229,11 @@ def run_trials(
     """
     scratch = tempfile.mkdtemp(prefix="spnas-ray-")
     function = tune.with_parameters(
-        evaluate_trial, settings=settings, timeout_s=plan.config.trial_timeout_s, bench=bench
+        evaluate_trial,
+        settings=settings,
+        timeout_s=plan.config.trial_timeout_s,
+        bench=bench,
+        run=RunDirectory(coordinator.run.path.resolve()),
     )
     tuner = tune.Tuner(
         tune.with_resources(function, {**plan.resources, **this_machine(plan)}),

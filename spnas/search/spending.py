@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 from spnas.search.budget import Ledger
 from spnas.search.study import SearchStudy
 
 _SPENT, _PREPARED, _CONFIRMED = "spent_device_s", "prepared_device_s", "confirmed_device_s"
+_PHASES = "phase_device_s"
+_PHASE_NAMES = ("base network", "operators", "latency table", "trials", "confirmation")
 
 
 def keep_spent(study: SearchStudy, ledger: Ledger) -> None:
@@ -40,3 +45,21 @@ def reserve_for_confirmation(study: SearchStudy, ledger: Ledger, share: float) -
     if ledger.total is not None:
         part = share * (ledger.total - prepared)
         ledger.reserve(max(0.0, part - confirmation_spent(study)))
+
+
+@contextmanager
+def charged_to(study: SearchStudy, ledger: Ledger, phase: str) -> Iterator[None]:
+    """Note what is spent meanwhile as a phase's, all sittings together."""
+    before = ledger.spent
+    try:
+        yield
+    finally:
+        known = study.get(_PHASES) or {}
+        study.set(_PHASES, {**known, phase: known.get(phase, 0.0) + ledger.spent - before})
+
+
+def costs_by_phase(study: SearchStudy, ledger: Ledger) -> dict[str, float]:
+    """Give the device-seconds of each phase; `other` is the start of Ray and its workers, and killed sittings."""
+    known = study.get(_PHASES) or {}
+    phases = {name: known[name] for name in _PHASE_NAMES if name in known}
+    return {**phases, "other": max(0.0, ledger.spent - sum(phases.values()))}

@@ -20,6 +20,7 @@ from spnas.architecture import Architecture, Choice
 from spnas.errors import DeviceLostError
 from spnas.latency import LatencyTable
 from spnas.plugins import load_plugins
+from spnas.runs import RunDirectory
 from spnas.search.objective import AnyBench, Evaluation, Evaluator, TrialSettings
 from spnas.search.preparation import (
     measure_table,
@@ -27,7 +28,10 @@ from spnas.search.preparation import (
     score_choices,
     train_base,
 )
+from spnas.search.trial_log import trial_log
 from spnas.training import Schedule, Scores
+
+logger = logging.getLogger("spnas")
 
 T = TypeVar("T")
 E = TypeVar("E")
@@ -46,6 +50,7 @@ def evaluate_trial(
     settings: TrialSettings,
     timeout_s: float,
     bench: AnyBench | None = None,
+    run: RunDirectory | None = None,
 ) -> None:
     """Run one trial and report it to Ray Tune.
 
@@ -57,7 +62,18 @@ def evaluate_trial(
         settings: What every trial of the run shares.
         timeout_s: Seconds after which the process ends itself, should the trial hang.
         bench: What latency is measured on; None for a device of this process.
+        run: Where the trial's log goes; None for nowhere.
     """
+    log = run.trial_log(config["trial"], config.get("number")) if run is not None else None
+    with trial_log(log):
+        final = _evaluate_and_tell(config, settings, timeout_s, bench)
+    tune.report(final)
+
+
+def _evaluate_and_tell(
+    config: dict[str, Any], settings: TrialSettings, timeout_s: float, bench: AnyBench | None
+) -> dict[str, Any]:
+    """Evaluate; give what Ray Tune is told at the end."""
     faulthandler.dump_traceback_later(timeout_s, exit=True)
     started = time.perf_counter()
     final: dict[str, Any]
@@ -74,11 +90,11 @@ def evaluate_trial(
     except DeviceLostError as error:
         final = {"evaluation": "", "error": str(error), "lost": True}
     except Exception as error:
-        logging.getLogger("spnas").exception("trial %s failed", config["trial"])
+        logger.exception("trial %s failed", config["trial"])
         final = {"evaluation": "", "error": " ".join(f"{type(error).__name__}: {error}".split())}
     finally:
         faulthandler.cancel_dump_traceback_later()
-    tune.report({**final, "final": True, "seconds": time.perf_counter() - started})
+    return {**final, "final": True, "seconds": time.perf_counter() - started}
 
 
 def _evaluate(evaluator: Evaluator, config: dict[str, Any]) -> Evaluation:
