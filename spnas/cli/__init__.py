@@ -11,7 +11,18 @@ from types import ModuleType
 from spnas.errors import InputError, SpnasError
 from spnas.plugins import load_plugins
 
-_COMMANDS = ("search", "spaces", "validate", "profile", "latency-table", "pareto", "report", "logs")
+_COMMANDS = (
+    "search",
+    "spaces",
+    "validate",
+    "profile",
+    "latency-table",
+    "pareto",
+    "analyze",
+    "report",
+    "logs",
+    "dashboard",
+)
 
 
 def _module(command: str) -> ModuleType:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from spnas.errors import RunError
-from spnas.runs.files import write_text_atomic
+from spnas.runs.files import write_csv
 
 Rung = tuple[int, int, float, float]
 """A trial's number, the epochs it had trained, the accuracy and the latency (ms) that it had there."""
@@ -19,7 +19,7 @@ _COSTS = ("phase", "device_s", "share")
 
 def write_rungs(path: Path, rungs: Iterable[Rung], metric: str) -> None:
     """Write rungs.csv, atomically; see `read_rungs`."""
-    _write(path, pd.DataFrame(list(rungs), columns=["trial", "epochs", metric, "latency_ms"]))
+    write_csv(path, pd.DataFrame(list(rungs), columns=["trial", "epochs", metric, "latency_ms"]))
 
 
 def read_rungs(path: Path) -> pd.DataFrame:
@@ -43,7 +43,7 @@ def write_costs(path: Path, device_seconds: Mapping[str, float]) -> None:
     """
     total = sum(device_seconds.values())
     rows = [(name, cost, cost / total if total else 0.0) for name, cost in device_seconds.items()]
-    _write(path, pd.DataFrame(rows, columns=list(_COSTS)).round(4))
+    write_csv(path, pd.DataFrame(rows, columns=list(_COSTS)).round(4))
 
 
 def read_costs(path: Path) -> dict[str, float]:
@@ -54,10 +54,6 @@ def read_costs(path: Path) -> dict[str, float]:
     """
     table = _read(path, _COSTS)
     return dict(zip(table["phase"].astype(str), table["device_s"].astype(float), strict=True))
-
-
-def _write(path: Path, table: pd.DataFrame) -> None:
-    write_text_atomic(path, table.to_csv(index=False, lineterminator="\n"))
 
 
 def _read(path: Path, expected: tuple[str, ...]) -> pd.DataFrame:

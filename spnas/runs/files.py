@@ -7,7 +7,10 @@ import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 @contextmanager
@@ -42,3 +45,8 @@ def write_text_atomic(path: Path, text: str) -> None:
     """Write UTF-8 text; the file has the old content or the new at any moment."""
     with atomic_file(path) as file:
         file.write(text.encode("utf-8"))
+
+
+def write_csv(path: Path, table: pd.DataFrame) -> None:
+    """Write a table as CSV, atomically; what is not known becomes an empty cell."""
+    write_text_atomic(path, table.to_csv(index=False, lineterminator="\n"))

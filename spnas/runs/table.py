@@ -13,7 +13,7 @@ import pandas as pd
 
 from spnas.architecture import Architecture
 from spnas.errors import ArchitectureError, RunError
-from spnas.runs.files import write_text_atomic
+from spnas.runs.files import write_csv
 from spnas.runs.records import State, TrialRecord, csv_columns
 
 FILE_COLUMN, SEED_COLUMN, SEEDS_COLUMN = "file", "seed", "seeds"
@@ -70,7 +70,7 @@ def write_table(path: Path, frame: pd.DataFrame) -> None:
     text = frame.copy()
     for column in _TIMES:
         text[column] = [None if pd.isna(t) else t.isoformat() for t in frame[column]]
-    write_text_atomic(path, text.to_csv(index=False, lineterminator="\n"))
+    write_csv(path, text)
 
 
 def write_trials(
