@@ -64,6 +64,14 @@ class TrialRecord:
     error: str | None = None
     seeds: int | None = None
 
+    @property
+    def latency_half_interval_ms(self) -> float | None:
+        """Half of the 95% confidence interval of the latency, ms."""
+        low, high = self.latency_ratio_low, self.latency_ratio_high
+        if low is None or high is None or not self.latency_ratio or self.latency_ms is None:
+            return None
+        return (high - low) / 2 * self.latency_ms / self.latency_ratio
+
     def to_row(self, score_columns: tuple[str, ...], sites: tuple[str, ...]) -> dict[str, Any]:
         """Give the CSV row: columns in the order of `csv_columns`, one a site with its choice's text."""
         row: dict[str, Any] = {item.name: getattr(self, item.name) for item in fields(self)}

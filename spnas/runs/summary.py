@@ -52,6 +52,12 @@ def find_base(records: Sequence[TrialRecord]) -> TrialRecord | None:
     return next(iter(complete or bases), None)
 
 
+def with_epochs(name: str, records: Sequence[TrialRecord]) -> str:
+    """Name a group of trials with the epochs that their accuracies come from: re-evaluations have more than trials."""
+    longest = max((record.epochs for record in records), default=0)
+    return f"{name} ({longest:g} epoch{'' if longest == 1 else 's'})"
+
+
 def front_rows(records: Sequence[TrialRecord], metric: str) -> list[FrontRow]:
     """Compare each model of the front with the base network.
 

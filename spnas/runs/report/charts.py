@@ -16,7 +16,7 @@ from spnas.runs.content import RunContent, cost_breakdown
 from spnas.runs.front import front_records
 from spnas.runs.pareto import hypervolume
 from spnas.runs.records import TrialRecord
-from spnas.runs.summary import find_base
+from spnas.runs.summary import find_base, with_epochs
 
 Chart = dict[str, Any]
 
@@ -41,19 +41,13 @@ def front_chart(content: RunContent, confirmed: Sequence[TrialRecord]) -> Chart:
     rest = [r for r in content.in_state("complete") if confirmed or r.trial not in special]
     bases = [base] if base else []
     traces = [
-        _points(content, rest, _with_epochs("trial", rest), color="--faint", size=6, errors=False),
-        _points(content, front, _with_epochs("front", front), color="--accent", size=9, line=True),
+        _points(content, rest, with_epochs("trials", rest), color="--faint", size=6, errors=False),
+        _points(content, front, with_epochs("front", front), color="--accent", size=9, line=True),
         _points(content, uniform, "uniform", color="--second", size=14, symbol="diamond-open"),
         _points(content, bases, "base network", color="--third", size=15, symbol="star"),
     ]
     traces = [trace for trace in traces if trace["x"]]
     return {"data": traces, "layout": _axes(_LATENCY, f"{escape(content.metric_title)} (%)")}
-
-
-def _with_epochs(name: str, records: Sequence[TrialRecord]) -> str:
-    """Name a group of trials with what its accuracies come from, as re-evaluations are trained longer."""
-    longest = max((record.epochs for record in records), default=0)
-    return f"{name} ({longest:g} epoch{'s' if longest != 1 else ''})"
 
 
 def _points(
@@ -84,21 +78,13 @@ def _points(
     if errors:
         bars = {"thickness": 1, "width": 3, "color": color}
         trace["error_y"] = bars | {"array": [_spread(content, record) for record in known]}
-        trace["error_x"] = bars | {"array": [_half_interval_ms(record) for record in known]}
+        trace["error_x"] = bars | {"array": [r.latency_half_interval_ms or 0.0 for r in known]}
     return trace
 
 
 def _spread(content: RunContent, record: TrialRecord) -> float:
     """Give one standard deviation of the accuracy, in points; 0 where it is not known."""
     return 100 * record.scores.get(f"{content.metric}_std", 0.0)
-
-
-def _half_interval_ms(record: TrialRecord) -> float:
-    """Give half of the 95% interval of the latency, ms; 0 where it is not known."""
-    low, high = record.latency_ratio_low, record.latency_ratio_high
-    if low is None or high is None or not record.latency_ratio or record.latency_ms is None:
-        return 0.0
-    return (high - low) / 2 * record.latency_ms / record.latency_ratio
 
 
 def hover_text(content: RunContent, record: TrialRecord) -> str:
@@ -199,7 +185,7 @@ def costs_chart(content: RunContent) -> Chart | None:
     total = sum(costs.values())
     if not total:
         return None
-    names = list(costs)[::-1]
+    names = [name for name in costs if costs[name] >= total / 1000][::-1]
     trace = {
         "type": "bar",
         "orientation": "h",
@@ -250,7 +236,7 @@ def choices_chart(
         "hovertemplate": "%{y}<br>model %{x}: %{customdata}<extra></extra>",
     }
     layout = {
-        "xaxis": {"title": {"text": "model of the front, the fastest first"}, "type": "category"},
+        "xaxis": {"title": {"text": "model, the fastest first"}, "type": "category"},
         "yaxis": {"autorange": "reversed", "type": "category", "automargin": True, "dtick": 1},
         "height": 110 + 16 * len(sites),
         "showlegend": False,

@@ -26,7 +26,7 @@
     const font = { family: getComputedStyle(document.body).fontFamily, color: color("--ink"), size: 13 };
     return {
       font, paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: "rgba(0,0,0,0)", hovermode: "closest",
-      margin: { l: 12, r: phone.matches ? 4 : 12, t: 36, b: 12 },
+      margin: { l: 12, r: phone.matches ? 4 : 12, t: own.showlegend === false ? 8 : 36, b: 12 },
       legend: { orientation: "h", x: 0, y: 1, xanchor: "left", yanchor: "bottom", font: { color: color("--muted") } },
       hoverlabel: { bgcolor: color("--card"), bordercolor: color("--rule"), font, align: "left" },
       modebar: { bgcolor: "rgba(0,0,0,0)", color: color("--faint"), activecolor: color("--accent") },

@@ -134,7 +134,7 @@ def _tiles(
         tiles.append(
             ("fastest at least as accurate", f"{1 / ratio:.2f}x faster", f"{gain:+.1f} points")
         )
-    if front and (ratio := front[0].latency_ratio):
+    if front and as_good[:1] != front[:1] and (ratio := front[0].latency_ratio):
         gain = 100 * (front[0].scores[metric] - base.scores[metric])
         tiles.append(("fastest of all", f"{1 / ratio:.2f}x faster", f"{gain:+.1f} points"))
     return tiles
@@ -168,14 +168,18 @@ def _row(
         "latency": _figure(record.latency_ms, ".2f"),
         "ratio": _figure(record.latency_ratio, ".3f"),
         "interval": "" if low is None or high is None or is_base else f"{low:.3f} to {high:.3f}",
-        "accuracy": _figure(accuracy, ".2f", 100),
-        "std": _figure(std, ".2f", 100),
+        "accuracy": _with_spread(accuracy, std),
         "gain": _figure(gain, "+.2f", 100),
         "replaced": f"{len(record.architecture)} of {len(content.sites)}",
         "params": count_text(record.params),
         "macs": count_text(record.macs),
         "memory": _figure(record.memory_mb, ".1f"),
     }
+
+
+def _with_spread(accuracy: float | None, std: float | None) -> str:
+    spread = "" if std is None else f" \N{PLUS-MINUS SIGN} {100 * std:.2f}"
+    return _figure(accuracy, ".2f", 100) + spread
 
 
 def _figure(value: float | None, form: str, scale: float = 1) -> str:
