@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from spnas.runs import FrontRow, RunDirectory, TrialRecord
@@ -41,12 +41,12 @@ def run(args: argparse.Namespace) -> int:
     """Print the front."""
     from spnas.runs import RunDirectory
 
-    show_front(RunDirectory.open(args.run), as_json=args.json)
+    show_front(RunDirectory.open(args.run), form="json" if args.json else "table")
     return 0
 
 
-def show_front(directory: RunDirectory, *, as_json: bool = False) -> bool:
-    """Print a run's front beside its base network; say whether there is one."""
+def show_front(directory: RunDirectory, form: Literal["table", "json", "line"] = "table") -> bool:
+    """Print a run's front beside its base network, JSON on a single line as an event; say whether there is one."""
     from spnas.runs import front_rows, read_records, read_trials, table_columns
     from spnas.search.confirmation import confirmed_records, describe
     from spnas.search.differences import differences
@@ -57,10 +57,11 @@ def show_front(directory: RunDirectory, *, as_json: bool = False) -> bool:
     confirmed = confirmed_records(trials, again, metric)
     rows = front_rows(confirmed or trials, metric)
     found = differences(confirmed, metric)
-    if as_json:
+    if form != "table":
         content = _content(directory, metric, trials, rows)
         content |= {"confirmed": bool(confirmed), "differences": [d.to_dict() for d in found]}
-        print(json.dumps(content, indent=2))
+        line = json.dumps({"event": "front", **content})
+        print(line if form == "line" else json.dumps(content, indent=2))
     else:
         _print(directory, metric, trials, rows)
         if again:

@@ -61,7 +61,13 @@ def add_parser(subparsers: Any) -> None:
         action="store_true",
         help="print what the search would do with its budget, from costs measured for seconds; write nothing",
     )
-    parser.add_argument("--json", action="store_true", help="with --dry-run: print JSON")
+    told = parser.add_mutually_exclusive_group()
+    told.add_argument("--quiet", action="store_true", help="say nothing before the front")
+    told.add_argument(
+        "--json",
+        action="store_true",
+        help="print JSON: an object a line for each event, see docs/search.md; with --dry-run the plan",
+    )
 
 
 def _add_what(parser: argparse.ArgumentParser) -> None:
@@ -127,36 +133,33 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Search, or go on with a run; exit code 1 where no trial was completed."""
-    from rich.console import Console
-
     from spnas.cli.pareto import show_front
     from spnas.search.config import make_config
     from spnas.search.run import resume, search
+    from spnas.search.telling import Telling
 
     _check_dry_run(args)
-    console = Console()
+    telling = Telling("json" if args.json else "quiet" if args.quiet else "people")
     options = {name: getattr(args, name) for name in _OPTIONS}
     if args.dry_run:
         from spnas.cli.dry_run import show_plan
 
         return show_plan(make_config(options, args.config), as_json=args.json)
     if args.resume is None:
-        result = search(make_config(options, args.config), console)
+        result = search(make_config(options, args.config), telling)
     else:
         _refuse_beside_resume(args)
         changes = {name: value for name, value in options.items() if value is not None}
-        result = resume(args.resume, changes, console)
-    return 0 if show_front(result) else 1
+        result = resume(args.resume, changes, telling)
+    return 0 if show_front(result, form="line" if args.json else "table") else 1
 
 
 def _check_dry_run(args: argparse.Namespace) -> None:
-    """Refuse what means nothing with or without --dry-run."""
+    """Refuse what means nothing beside --dry-run."""
     from spnas.errors import ConfigError
 
-    if args.json and not args.dry_run:
-        raise ConfigError(
-            "--json: expected --dry-run beside it; `spnas pareto RUN --json` prints a front"
-        )
+    if args.quiet and args.dry_run:
+        raise ConfigError("--dry-run: expected no --quiet beside it")
     if args.dry_run and args.resume is not None:
         raise ConfigError("--dry-run: expected no --resume beside it")
 

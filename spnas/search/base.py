@@ -12,6 +12,7 @@ from spnas.search.budget import Ledger
 from spnas.search.plan import Plan
 from spnas.search.spending import keep_spent
 from spnas.search.study import SearchStudy
+from spnas.search.telling import told
 
 if TYPE_CHECKING:
     from spnas.search.remote import RemoteBench
@@ -73,7 +74,9 @@ def _train(
         if event is not None:
             epoch, loss = event
             spent = ledger.describe()
-            logger.info("base network: epoch %d of %d, loss %.3f | %s", epoch, epochs, loss, spent)
+            event = told("base", epoch=epoch, epochs=epochs, loss=loss)
+            line = "base network: epoch %d of %d, loss %.3f | %s"
+            logger.info(line, epoch, epochs, loss, spent, extra=event)
             first = first or time.monotonic()  # before the first epoch's end the worker started
             rate = (time.monotonic() - first) / max(1, epoch - 1)
             # A trial's epochs run on fewer cores, or on the same one GPU.

@@ -20,7 +20,9 @@ from spnas.search.objective import Evaluation, TrialSettings
 from spnas.search.plan import Plan
 from spnas.search.progress import Progress, render_confirmation
 from spnas.search.spending import confirmation_spent, keep_confirmation_spent, keep_spent
+from spnas.search.storage import record_to_json
 from spnas.search.study import SearchStudy
+from spnas.search.telling import told
 
 if TYPE_CHECKING:
     from spnas.search.remote import RemoteBench
@@ -184,7 +186,8 @@ class Confirmer:
         if self._failures >= _MOST_FAILURES or (self._failures and one.record.architecture.is_base):
             self.finished = f"re-evaluations fail, the last one: {record.error}"
         self.save()
-        logger.info("%s", self._describe(one, record))
+        event = told("again", seed=one.seed, **record_to_json(record))
+        logger.info("%s", self._describe(one, record), extra=event)
         return record
 
     def _record(
@@ -220,6 +223,16 @@ class Confirmer:
             parts.append(f"{record.state}: {record.error}")
         return " | ".join([*parts, self.spent()])
 
+    def seconds_since(self, clock: float) -> float:
+        """Give the wall seconds since a re-evaluation started."""
+        return self._clock() - clock
+
+    def share_spent(self) -> float:
+        """Give what is spent as a share of the budget."""
+        if self.ledger.total is None:
+            return len(self.done) / max(1, self._allowed())
+        return self.ledger.spent / self.ledger.total
+
     def spent(self) -> str:
         """Tell what is spent of the budget."""
         if self.ledger.total is None:
@@ -242,7 +255,7 @@ def confirm_front(
     plan: Plan,
     coordinator: Coordinator,
     settings: TrialSettings,
-    console: Console,
+    console: Console | None,
     bench: RemoteBench | None = None,
 ) -> str | None:
     """Evaluate the base network and the front again, as far as the budget reaches.
@@ -252,7 +265,7 @@ def confirm_front(
         plan: The search.
         coordinator: What ran the trials.
         settings: What the trials shared.
-        console: Where progress is shown.
+        console: Where a live view is drawn; None for none.
         bench: What latency is measured on; None for a device of the workers.
 
     Returns:

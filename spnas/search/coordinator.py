@@ -19,7 +19,9 @@ from spnas.search.budget import Ledger
 from spnas.search.objective import Evaluation
 from spnas.search.scheduler import Rule
 from spnas.search.spending import keep_spent
+from spnas.search.storage import record_to_json
 from spnas.search.study import Proposal, SearchStudy
+from spnas.search.telling import told
 
 logger = logging.getLogger("spnas")
 
@@ -209,7 +211,8 @@ class Coordinator:
         self._give_up_after_failures(record)
         self._give_up_on_limits(record)
         self.save()
-        logger.info("%s", self.describe(record))
+        event = told("trial", hypervolume=self.hypervolume(), **record_to_json(record))
+        logger.info("%s", self.describe(record), extra=event)
         return record
 
     def _tell_rule(self, record: TrialRecord) -> None:
@@ -301,6 +304,16 @@ class Coordinator:
     def spent(self) -> str:
         """Tell what is spent of the budget."""
         return self.ledger.describe(len(self.records))
+
+    def seconds_since(self, clock: float) -> float:
+        """Give the wall seconds since a trial started."""
+        return self._clock() - clock
+
+    def share_spent(self) -> float:
+        """Give what is spent as a share of the budget."""
+        if self.ledger.total is None:
+            return len(self.records) / self.ledger.budget.amount
+        return self.ledger.spent / self.ledger.total
 
     def seconds_to_go(self) -> float | None:
         """Estimate the wall seconds until the budget is spent; None before a first trial tells how long they take."""

@@ -5,15 +5,12 @@ from __future__ import annotations
 import json
 import logging
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import yaml
-from rich.console import Console
-from rich.logging import RichHandler
 
 from spnas.runs import RunDirectory, write_text_atomic
 from spnas.search.base import prepare_base
@@ -31,6 +28,7 @@ from spnas.search.scheduler import make_rule
 from spnas.search.seeds import seed_architectures
 from spnas.search.spending import charged_to, reserve_for_confirmation, spent_so_far
 from spnas.search.study import SearchStudy
+from spnas.search.telling import Telling, told
 
 if TYPE_CHECKING:
     from spnas.search.remote import RemoteBench
@@ -40,12 +38,12 @@ logger = logging.getLogger("spnas")
 _KEPT = ("device", "imgsz", "runtime", "latency_batch")  # resolved once, when the run began
 
 
-def search(config: SearchConfig, console: Console) -> RunDirectory:
+def search(config: SearchConfig, telling: Telling) -> RunDirectory:
     """Check everything, make the run directory, search, write the front.
 
     Args:
         config: The options.
-        console: Where progress is shown.
+        telling: How it tells of itself.
 
     Returns:
         The run directory. Its front is empty where the budget ended before any trial was complete.
@@ -57,7 +55,7 @@ def search(config: SearchConfig, console: Console) -> RunDirectory:
     _check_cluster(plan)
     run = RunDirectory.create(Path(config.results), config.run_name())
     with run.hold():
-        return _search(run, _write_plan(run, plan), console)
+        return _search(run, _write_plan(run, plan), telling)
 
 
 def _write_plan(run: RunDirectory, plan: Plan) -> Plan:
@@ -72,7 +70,7 @@ def _write_plan(run: RunDirectory, plan: Plan) -> Plan:
     return replace(plan, config=plan.config.model_copy(update=data))
 
 
-def resume(path: Path, changes: Mapping[str, Any], console: Console) -> RunDirectory:
+def resume(path: Path, changes: Mapping[str, Any], telling: Telling) -> RunDirectory:
     """Go on with a run: completed trials are kept, those under way are run again once.
 
     Space, data, device, image size and what latency is measured with are those the run began with.
@@ -81,7 +79,7 @@ def resume(path: Path, changes: Mapping[str, Any], console: Console) -> RunDirec
         path: The run directory.
         changes: Options that differ from the run's own: `budget`, towards which earlier spending counts,
             `confirm_share`, or the `address` of the Ray cluster by now.
-        console: Where progress is shown.
+        telling: How it tells of itself.
 
     Raises:
         InputError: It is no run directory, or its data set, device or cluster is gone.
@@ -97,7 +95,7 @@ def resume(path: Path, changes: Mapping[str, Any], console: Console) -> RunDirec
     plan = make_plan(make_config({**config.model_dump(), **kept, **changes}))
     _check_cluster(plan)
     with run.hold():
-        return _search(run, plan, console)
+        return _search(run, plan, telling)
 
 
 def _absolute(config: SearchConfig) -> SearchConfig:
@@ -107,9 +105,10 @@ def _absolute(config: SearchConfig) -> SearchConfig:
     return config.model_copy(update={name: str(path.resolve()) for name, path in there.items()})
 
 
-def _search(run: RunDirectory, plan: Plan, console: Console) -> RunDirectory:
-    with _logging(run.log, console):
-        logger.info("run %s: %s", run.path, plan.describe())
+def _search(run: RunDirectory, plan: Plan, telling: Telling) -> RunDirectory:
+    with telling.log_to(run.log):
+        begin = told("start", run=str(run.path), resolved=plan.resolved())
+        logger.info("run %s: %s", run.path, plan.describe(), extra=begin)
         study = SearchStudy(
             run.study,
             plan.space,
@@ -120,17 +119,17 @@ def _search(run: RunDirectory, plan: Plan, console: Console) -> RunDirectory:
         try:
             budget = Budget.parse(plan.config.budget)
             ledger = Ledger(budget, plan.devices, spent=spent_so_far(study))
-            coordinator = _run_phases(run, plan, study, ledger, console)
+            coordinator = _run_phases(run, plan, study, ledger, telling)
             write_results(run, plan, coordinator)
             reason = coordinator.finished or "interrupted: `spnas search --resume` goes on"
-            logger.info("ended: %s", reason)
+            logger.info("ended: %s", reason, extra=told("end", run=str(run.path)))
         finally:
             study.close()
     return run
 
 
 def _run_phases(
-    run: RunDirectory, plan: Plan, study: SearchStudy, ledger: Ledger, console: Console
+    run: RunDirectory, plan: Plan, study: SearchStudy, ledger: Ledger, telling: Telling
 ) -> Coordinator:
     """Train the base and measure the latency table where that is not done yet, run trials, confirm the front."""
     # Ray is imported when a search really starts, after everything the user gave has been checked.
@@ -168,6 +167,7 @@ def _run_phases(
             limits=study.limits,
             library=library,
         )
+        console = telling.console if telling.is_live else None
         reserve_for_confirmation(study, ledger, plan.config.confirm_share)
         with (
             charged_to(study, ledger, "trials"),
@@ -214,26 +214,3 @@ def _check_cluster(plan: Plan) -> None:
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:
     write_text_atomic(path, json.dumps(content, indent=2) + "\n")
-
-
-@contextmanager
-def _logging(file: Path, console: Console) -> Iterator[None]:
-    """Write spnas' log to the run's file and, above a live table, to the console."""
-    to_file = logging.FileHandler(file, encoding="utf-8")
-    to_file.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
-    to_console: logging.Handler
-    if console.is_terminal:
-        to_console = RichHandler(console=console, show_path=False, show_level=False, markup=False)
-    else:  # rich would break lines at 80 columns
-        to_console = logging.StreamHandler(console.file)
-        to_console.setFormatter(to_file.formatter)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    for handler in (to_file, to_console):
-        logger.addHandler(handler)
-    try:
-        yield
-    finally:
-        for handler in (to_file, to_console):
-            logger.removeHandler(handler)
-            handler.close()

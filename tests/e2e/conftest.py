@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -52,11 +53,14 @@ def detection_run(shared_data: Path, tmp_path_factory: pytest.TempPathFactory) -
     (folder / "config.yaml").write_text(options)
     done = run_cli(
         *("search", "--space", "yolov8n", "--data", "yamls/small.yaml", "--imgsz", "96"),
-        *("--budget", "3trials", "--name", "cells", "--config", "config.yaml"),
+        *("--budget", "3trials", "--name", "cells", "--config", "config.yaml", "--json"),
         cwd=folder,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
+    events = [json.loads(line)["event"] for line in done.stdout.splitlines()]
+    assert (events[0], events[-2:]) == ("start", ["end", "front"])
+    assert (events.count("base"), events.count("trial")) == (2, 3)
     return folder / "results" / "cells"
 
 

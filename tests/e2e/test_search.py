@@ -51,6 +51,14 @@ def check_run_directory(run: Path, metric: str, trials: int, sites: int) -> pd.D
     assert (table.loc[table["trial"] > 0, columns[-sites:]] != "regular").any(axis=1).all()
     assert (table.loc[~infeasible, "latency_ms"] > 0).all()
     assert table.loc[~infeasible, metric].between(0, 1).all()
+    for trial in table["trial"]:
+        assert "parameters" in RunDirectory(run).trial_log(trial).read_text()
+    assert b"chart-front" in (run / "report.html").read_bytes()
+    costs = pd.read_csv(run / "costs.csv")
+    assert costs["share"].sum() == pytest.approx(1, abs=0.001)
+    phases = costs.set_index("phase")["device_s"]
+    assert phases["trials"] >= 0.5 * table["device_s"].sum()
+    assert phases["base network"] > 0
     environment = json.loads((run / "environment.json").read_text())
     assert environment["versions"]["torch"] == torch.__version__.partition("+")[0]
     return table

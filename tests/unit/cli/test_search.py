@@ -42,7 +42,9 @@ def test_a_dry_run_tells_of_all_phases_and_writes_nothing(
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.parametrize("options", [["--json"], ["--dry-run", "--resume", "results/x"]])
+@pytest.mark.parametrize(
+    "options", [["--dry-run", "--quiet"], ["--dry-run", "--resume", "results/x"]]
+)
 def test_a_dry_run_is_not_mixed_with_what_it_cannot_be(
     options: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
