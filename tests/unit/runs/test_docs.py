@@ -1,6 +1,7 @@
 """What docs/results.md shows works."""
 
 import re
+import runpy
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from spnas.runs.course import read_rungs, write_costs, write_rungs
 from spnas.runs.table import write_confirmed
 
 from .conftest import SCORES, SITES
+from .made_up import make_run
 from .test_front import write
 
 
@@ -100,3 +102,23 @@ def test_loaded_results_have_a_type_for_each_column(
     assert table.loc[table["confirmed"], "trial"].tolist() == [2]
     write_trials(run.trials, [], SCORES, SITES)
     assert load_results(run.path).empty
+
+
+def test_the_script_of_the_documentation_takes_any_run(
+    repo_root: Path,
+    tmp_path: Path,
+    records: list[TrialRecord],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    bare = RunDirectory.create(tmp_path, "bare")
+    write_trials(bare.trials, records[:1], SCORES, SITES)
+    for run in (make_run(tmp_path, 60), bare):
+        monkeypatch.setattr("sys.argv", ["analysis.py", str(run.path), str(tmp_path / run.name)])
+        runpy.run_path(str(repo_root / "docs" / "analysis.py"))
+        assert (tmp_path / run.name / "analysis.png").stat().st_size > 0
+    out = capsys.readouterr().out
+    assert "60 trials of 39 sites" in out
+    assert "map50_95_again" in out
+    assert "1 trials of 4 sites" in out
