@@ -122,7 +122,8 @@ def _search(run: RunDirectory, plan: Plan, telling: Telling) -> RunDirectory:
             coordinator = _run_phases(run, plan, study, ledger, telling)
             write_results(run, plan, coordinator)
             reason = coordinator.finished or "interrupted: `spnas search --resume` goes on"
-            logger.info("ended: %s", reason, extra=told("end", run=str(run.path)))
+            end = told("end", run=str(run.path))
+            logger.info("ended: %s | %s", reason, run.report, extra=end)
         finally:
             study.close()
     return run
