@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 
 import spnas
-from spnas.runs import RunDirectory, hypervolume, read_run, read_trials
+from spnas.runs import RunDirectory, front_hypervolume, read_run, read_trials
 from spnas.runs.analysis import FEWEST_TRIALS, analyze, rank_stability
 from spnas.runs.content import cost_breakdown
 
@@ -63,8 +63,8 @@ print({site: agreed[site] for site in shared})
 
 # %% How the hypervolume grew with what the trials cost
 volumes = [
-    hypervolume(part[metric].tolist(), part["latency_ratio"].tolist(), (0.0, 1.25))
-    for part in (complete.iloc[: end + 1] for end in range(len(complete)))
+    front_hypervolume(content.in_state("complete")[: end + 1], metric)
+    for end in range(len(complete))
 ]
 spent = complete["device_s"].cumsum() / 60
 print(

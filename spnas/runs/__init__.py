@@ -3,7 +3,7 @@
 from spnas.runs.content import RunContent, read_run
 from spnas.runs.directory import RunDirectory
 from spnas.runs.files import atomic_file, write_text_atomic
-from spnas.runs.front import front_records, write_front
+from spnas.runs.front import front_hypervolume, front_records, write_front
 from spnas.runs.model_yaml import read_model_yaml, write_model_yaml
 from spnas.runs.pareto import hypervolume, pareto_indices
 from spnas.runs.plot import plot_front
@@ -27,6 +27,7 @@ __all__ = [
     "TrialRecord",
     "atomic_file",
     "csv_columns",
+    "front_hypervolume",
     "front_records",
     "front_rows",
     "front_table",

@@ -11,7 +11,7 @@ from typing import Any
 from spnas.runs.directory import RunDirectory
 from spnas.runs.files import write_text_atomic
 from spnas.runs.model_yaml import model_text
-from spnas.runs.pareto import pareto_indices
+from spnas.runs.pareto import hypervolume, pareto_indices
 from spnas.runs.records import TrialRecord
 from spnas.runs.table import FILE_COLUMN, SEEDS_COLUMN, trials_frame, write_table
 
@@ -20,6 +20,7 @@ _MEASURED = (
     *("latency_warning", "memory_mb"),
 )
 _COUNTED = ("seeds", "params", "macs")
+_WORST_RATIO = 1.25
 _PACKAGES = ("spnas", "torch", "torchvision", "ultralytics")
 
 
@@ -37,6 +38,13 @@ def front_records(records: Sequence[TrialRecord], metric: str) -> list[TrialReco
     complete = [record for record in records if record.state == "complete"]
     accuracy = [record.scores.get(metric) for record in complete]
     return [complete[i] for i in pareto_indices(accuracy, [r.latency_ms for r in complete])]
+
+
+def front_hypervolume(records: Sequence[TrialRecord], metric: str) -> float:
+    """Compute the area that a run's front dominates: accuracy times latency ratio, up to 1.25 times the base's."""
+    front = front_records(records, metric)
+    accuracy = [record.scores[metric] for record in front]
+    return hypervolume(accuracy, [record.latency_ratio for record in front], (0.0, _WORST_RATIO))
 
 
 def model_file(place: int, record: TrialRecord) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
-from spnas.runs import RunDirectory, TrialRecord, front_records, hypervolume, write_trials
+from spnas.runs import RunDirectory, TrialRecord, front_hypervolume, front_records, write_trials
 from spnas.runs.course import write_rungs
 from spnas.runs.records import State
 from spnas.search.budget import Ledger
@@ -25,7 +25,6 @@ from spnas.search.telling import told
 
 logger = logging.getLogger("spnas")
 
-_WORST_RATIO = 1.25
 _MOST_FAILURES = 5  # in a row
 _MOST_INFEASIBLE = 50  # and no candidate that met the limits
 
@@ -277,10 +276,7 @@ class Coordinator:
 
     def hypervolume(self) -> float:
         """Area that the front dominates, accuracy times latency ratio, up to 1.25 times the base's latency."""
-        front = self.front
-        accuracy = [record.scores[self.metric] for record in front]
-        ratio = [record.latency_ratio for record in front]
-        return hypervolume(accuracy, ratio, (0.0, _WORST_RATIO))
+        return front_hypervolume(self.records, self.metric)
 
     def describe(self, record: TrialRecord) -> str:
         """Tell of an ended trial in one line."""

@@ -13,15 +13,11 @@ from typing import Any
 
 from spnas.architecture import REGULAR
 from spnas.runs.content import RunContent, cost_breakdown
-from spnas.runs.front import front_records
-from spnas.runs.pareto import hypervolume
+from spnas.runs.front import front_hypervolume, front_records
 from spnas.runs.records import TrialRecord
 from spnas.runs.summary import find_base, with_epochs
 
 Chart = dict[str, Any]
-
-WORST_RATIO = 1.25
-"""The hypervolume's reference: no accuracy, this times the base network's latency."""
 
 _LATENCY = "latency of the deployed form (ms)"
 
@@ -116,10 +112,7 @@ def hypervolume_chart(content: RunContent) -> Chart:
     volumes: list[float] = []
     for record in content.trials:
         front = front_records([*front, record], content.metric)
-        accuracy = [one.scores[content.metric] for one in front]
-        volumes.append(
-            hypervolume(accuracy, [one.latency_ratio for one in front], (0.0, WORST_RATIO))
-        )
+        volumes.append(front_hypervolume(front, content.metric))
     trace = {
         "type": "scatter",
         "mode": "lines",
