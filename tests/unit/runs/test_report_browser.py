@@ -40,6 +40,7 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> str:
 def open_page(browser: Browser, address: str, said: list[str], **context: Any) -> Page:
     """Open the page; whatever the console says, fails or is asked of a network is put into `said`."""
     page = browser.new_context(**context).new_page()
+    page.set_default_timeout(120_000)  # beside other tests
     page.on("console", lambda message: said.append(message.text))
     page.on("pageerror", lambda error: said.append(str(error)))
     page.on("request", lambda request: said.append(request.url) if request.url != address else None)
@@ -101,9 +102,7 @@ def test_on_a_phone_in_the_dark_it_is_as_wide_as_the_screen(browser: Browser, ad
     ink = page.evaluate("document.getElementById('chart-front').layout.font.color")
     page.emulate_media(color_scheme="light")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") != background
-    page.wait_for_function(
-        f"document.getElementById('chart-front').layout.font.color !== '{ink}'", timeout=10_000
-    )
+    page.wait_for_function(f"document.getElementById('chart-front').layout.font.color !== '{ink}'")
     page.touchscreen.tap(*centre(page, trace=1, point=2))
     page.wait_for_selector("#detail dl")
     assert said == []
