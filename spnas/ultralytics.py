@@ -7,7 +7,9 @@ names that class, so loading one imports this module by itself.
 
 from __future__ import annotations
 
+import copy
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from spnas.architecture import Architecture, Choice, ConvSite
 from spnas.errors import ArchitectureError, ModelFileError
 from spnas.networks.deploy import deploy_operators
 from spnas.networks.document import ModelDocument, parse_document
+from spnas.networks.inherit import is_tensor_file, load_base_weights
 from spnas.networks.load import read_document
 from spnas.networks.yolo import Yolo, ultralytics_tasks
 from spnas.operators import Host, get_operator, operator_names
@@ -29,6 +32,7 @@ import ultralytics.models.yolo.detect as stock_detect  # noqa: E402
 import ultralytics.models.yolo.detect.train as stock_train  # noqa: E402
 import ultralytics.models.yolo.model as stock_yolo  # noqa: E402
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load  # noqa: E402
+from ultralytics.utils import LOGGER  # noqa: E402
 
 
 class SpnasDetectionModel(DetectionModel):
@@ -38,7 +42,7 @@ class SpnasDetectionModel(DetectionModel):
         cfg: A model yaml, or its content.
         ch: Channels of the input images.
         nc: Classes to build with instead of the yaml's.
-        verbose: Print the layers.
+        verbose: Print what it is; of a yaml without a `spnas` section the layers.
 
     Raises:
         ModelFileError: The `spnas` section, or anything beside it, cannot be used.
@@ -60,12 +64,16 @@ class SpnasDetectionModel(DetectionModel):
             super().__init__(config, ch=ch, nc=nc, verbose=verbose)
             return
         plain, document = _read(config)
-        super().__init__(plain, ch=ch, nc=nc, verbose=verbose)
+        # Ultralytics would print the layers of the base network.
+        super().__init__(plain, ch=ch, nc=nc, verbose=False)
         self.yaml = {**config, **self.yaml}
         try:
             document.apply(self)
         except ModelFileError as error:
             raise _located(config, error.problems) from None
+        if verbose:
+            LOGGER.info(_described(document))
+            self.info()
 
     def fuse(self, verbose: bool = True, imgsz: int = 640) -> SpnasDetectionModel:
         """Put every operator into its deploy form, then fold the rest as Ultralytics does, in place."""
@@ -90,6 +98,19 @@ class SpnasDetectionModel(DetectionModel):
                 f"expected weights of the base network or of this architecture, {own.id} "
                 f"({own.text or 'all regular'}), got those of {given.id} ({given.text})"
             )
+
+    def with_weights(self, path: Path) -> nn.Module:
+        """Give this model, or the base network it was made from, with the weights of a file of tensors.
+
+        Raises:
+            InputError: The file is for another network.
+        """
+        model = copy.deepcopy(self)
+        if "spnas" in self.yaml and not _has_names_of(self, path):
+            plain, _ = _read(self.yaml)
+            model = DetectionModel(plain, ch=self.yaml["channels"], verbose=False)
+        load_base_weights(model, path)
+        return model
 
     def _inherit(self, weights: nn.Module | dict[str, Any], verbose: bool) -> None:
         """Load plain weights as Ultralytics does into the base network, then let the operators start from them."""
@@ -122,6 +143,21 @@ class YOLO(stock_yolo.YOLO):
             read_document(path)
         super()._new(cfg, task=task, verbose=verbose)
 
+    def load(self, weights: Any = "yolo26n.pt") -> YOLO:
+        """Load a checkpoint as Ultralytics does, or a run's file of tensors, such as `weights/base.pt`.
+
+        Args:
+            weights: A checkpoint, a module, or a file of tensors of the base network or of this very model.
+
+        Raises:
+            InputError: The file of tensors is another network's.
+        """
+        is_file = isinstance(weights, str | Path) and is_tensor_file(Path(weights))
+        if is_file and isinstance(self.model, SpnasDetectionModel):
+            weights = self.model.with_weights(Path(weights))
+        super().load(weights)
+        return self
+
 
 def _read(config: dict[str, Any]) -> tuple[dict[str, Any], ModelDocument]:
     """Give what Ultralytics builds the base network from, and the model yaml with the operators."""
@@ -135,6 +171,18 @@ def _read(config: dict[str, Any]) -> tuple[dict[str, Any], ModelDocument]:
         return document.network.plain_config(document.network_part), document
     except ModelFileError as error:
         raise _located(config, error.problems) from None
+
+
+def _has_names_of(model: nn.Module, path: Path) -> bool:
+    """Whether a file of tensors names a model's own."""
+    return set(torch.load(path, map_location="meta", weights_only=True)) == set(model.state_dict())
+
+
+def _described(document: ModelDocument) -> str:
+    """Tell the base network and its operators in one line."""
+    counts = Counter(str(choice) for _, choice in document.architecture.items())
+    told = ", ".join(f"{choice} at {count} sites" for choice, count in counts.most_common())
+    return f"spnas: {document.network.name} with {told or 'no operators'}"
 
 
 def _located(config: Mapping[str, Any], problems: list[str]) -> ModelFileError:
