@@ -15,6 +15,7 @@ _COMMANDS = (
     "search",
     "spaces",
     "validate",
+    "check-data",
     "profile",
     "latency-table",
     "pareto",
