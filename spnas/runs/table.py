@@ -19,7 +19,7 @@ from spnas.runs.records import State, TrialRecord, csv_columns
 FILE_COLUMN, SEED_COLUMN, SEEDS_COLUMN = "file", "seed", "seeds"
 _MORE = (SEED_COLUMN, SEEDS_COLUMN, FILE_COLUMN)  # of confirmed.csv and pareto.csv, after the sites
 _TEXT = ("state", "arch_id", "origin", "latency_warning", "error", FILE_COLUMN)
-_WHOLE = ("trial", "params", "macs", SEED_COLUMN, SEEDS_COLUMN)
+_WHOLE = ("trial", "params", "macs", "batch", SEED_COLUMN, SEEDS_COLUMN)
 _TIMES = ("started", "finished")
 _ALWAYS = (
     "trial",
