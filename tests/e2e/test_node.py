@@ -1,4 +1,4 @@
-"""Latency measured on a second node of a Ray cluster, both nodes on this machine."""
+"""A search on a Ray cluster: trials on two nodes, latency measured on a third one; all nodes are on this machine."""
 
 from __future__ import annotations
 
@@ -25,12 +25,13 @@ pytestmark = pytest.mark.e2e
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    """A cluster of one node that trains; tests add the one that measures."""
+    """A cluster of two nodes that train, one trial each; tests add the one that measures."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_worker_niceness", "0")
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         head = {"num_cpus": 1, "include_dashboard": False}
         cluster = Cluster(initialize_head=True, head_node_args=head)
+        cluster.add_node(num_cpus=1)
         yield cluster
         cluster.shutdown()
 
@@ -83,6 +84,9 @@ def test_a_search_measures_on_the_node_that_offers_the_resource(
     assert where["ray_node"] == node.node_id != cluster.head_node.node_id
     trials = pd.read_csv(run / "trials.csv")
     assert trials["state"].tolist() == ["complete"] * 2
+    # Each node has a core for one trial, so that two at a time ran on two nodes.
+    assert "2 trials at a time on 2 nodes" in (run / "log.txt").read_text()
+    assert trials["started"].max() < trials["finished"].min()
     assert (trials[["latency_ms", "latency_ratio", "memory_mb"]] > 0).all(axis=None)
     model = next((run / "pareto").iterdir())
     metrics = yaml.safe_load(model.read_text())["metrics"]
