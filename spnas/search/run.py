@@ -51,7 +51,7 @@ def search(config: SearchConfig, telling: Telling) -> RunDirectory:
     Raises:
         InputError: Something the user gave cannot be used; nothing was written then.
     """
-    plan = _on_cluster(make_plan(_absolute(config)))
+    plan = on_cluster(make_plan(_absolute(config)))
     run = RunDirectory.create(Path(config.results), config.run_name())
     with run.hold():
         return _search(run, _write_plan(run, plan), telling)
@@ -91,7 +91,7 @@ def resume(path: Path, changes: Mapping[str, Any], telling: Telling) -> RunDirec
         kept["data"] = str(run.data.resolve())
     if run.base_weights.is_file():  # already taken from the user's file, or trained
         kept["weights"] = str(run.base_weights.resolve())
-    plan = _on_cluster(make_plan(make_config({**config.model_dump(), **kept, **changes})))
+    plan = on_cluster(make_plan(make_config({**config.model_dump(), **kept, **changes})))
     with run.hold():
         return _search(run, plan, telling)
 
@@ -203,7 +203,7 @@ def _open_bench(run: RunDirectory, plan: Plan) -> RemoteBench | None:
     return bench
 
 
-def _on_cluster(plan: Plan) -> Plan:
+def on_cluster(plan: Plan) -> Plan:
     """Check the cluster at `--address`, where one is given; give the plan on all its nodes."""
     if plan.config.address is None:
         return plan
