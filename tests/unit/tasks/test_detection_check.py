@@ -196,7 +196,7 @@ def test_many_problems_are_cut_short_and_counted(root: Path) -> None:
     _add_image(root, "train", "bad", "9 0.5 0.5 0.1 0.1\n" * 30)
     problems = _problems(root)
     assert len(problems) == 21
-    assert problems[-1] == "and 10 more problems"
+    assert problems[-1] == "and 10 more problems; `spnas check-data` lists all"
 
 
 def test_a_download_is_never_run(root: Path) -> None:
