@@ -14,8 +14,9 @@ from spnas.plugins import load_plugins
 
 # In the order of their use, as `spnas --help` lists them.
 _COMMANDS = (
-    *("spaces", "validate", "profile", "latency-table", "search", "logs", "pareto", "report"),
-    *("analyze", "dashboard", "compare", "train", "val", "export", "doctor", "completion"),
+    *("spaces", "validate", "check-data", "profile", "latency-table", "search", "logs"),
+    *("pareto", "report", "analyze", "dashboard", "compare", "train", "val", "export"),
+    *("doctor", "completion"),
 )
 
 

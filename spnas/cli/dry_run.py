@@ -18,8 +18,9 @@ def show_plan(config: SearchConfig, *, as_json: bool) -> int:
     from spnas.search.costs import measure_costs
     from spnas.search.forecast import forecast
     from spnas.search.plan import make_plan
+    from spnas.search.run import on_cluster
 
-    plan = make_plan(config)
+    plan = on_cluster(make_plan(config))
     costs = measure_costs(plan)
     phases = forecast(plan, costs)
     problem = _problem(phases)

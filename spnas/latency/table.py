@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -57,7 +58,7 @@ class LatencyTable:
         """
         if choice == REGULAR:
             return 0.0
-        return float(self._feature(site, choice) @ self._weights())
+        return float(self._site_features[site, choice] @ self._weights())
 
     def ratio(self, architecture: Architecture) -> float:
         """Foretell an architecture's latency over the base's."""
@@ -80,14 +81,13 @@ class LatencyTable:
             architectures: Of this network; at least two.
             ratios: Their measured latencies over the base's.
         """
-        plain = replace(self, correction=None)
-        errors = np.asarray(ratios, dtype=float) - plain.ratios(architectures)
         features = self._features(architectures)
+        errors = np.asarray(ratios, dtype=float) - 1.0 - features[:, 0]
         # Columns come on one scale, so that the ridge holds all back alike; the ratio's sum is of order one already.
         scale = np.abs(features).max(axis=0)
         scale[scale == 0] = 1.0
         model = RidgeCV(alphas=_RIDGE, fit_intercept=False).fit(features / scale, errors)
-        correction = dict(zip(self._columns(), (model.coef_ / scale).tolist(), strict=True))
+        correction = dict(zip(self._columns, (model.coef_ / scale).tolist(), strict=True))
         return replace(self, correction=correction)
 
     def to_json(self) -> dict[str, Any]:
@@ -119,6 +119,7 @@ class LatencyTable:
         }
         return cls(1e-3 * value["base_ms"], times)
 
+    @cached_property
     def _columns(self) -> list[str]:
         ops = {choice.op for choices in self.times.values() for choice in choices}
         names = sorted(ops - {REGULAR.op})
@@ -126,24 +127,30 @@ class LatencyTable:
 
     def _weights(self) -> NDArray[np.float64]:
         correction = self.correction or {}
-        return np.array([(name == "sum") + correction.get(name, 0.0) for name in self._columns()])
+        return np.array([(name == "sum") + correction.get(name, 0.0) for name in self._columns])
 
     def _features(self, architectures: Sequence[Architecture]) -> NDArray[np.float64]:
         """Give a row an architecture: the features of its sites, added up."""
-        rows = np.zeros((len(architectures), len(self._columns())))
+        rows = np.zeros((len(architectures), len(self._columns)))
         for row, architecture in zip(rows, architectures, strict=True):
-            for site, choice in architecture.items():
-                row += self._feature(site, choice)
+            for pair in architecture.items():
+                row += self._site_features[pair]
         return rows
 
-    def _feature(self, site: str, choice: Choice) -> NDArray[np.float64]:
-        """Give what the correction is a line in: what a choice adds, that it is there, and the time that it takes."""
-        columns = self._columns()
-        row = np.zeros(len(columns))
-        row[0] = self.added(site, choice) / self.base_s
-        row[columns.index(choice.op)] = 1
-        row[columns.index(f"time of {choice.op}")] = self.times[site][choice].seconds / self.base_s
-        return row
+    @cached_property
+    def _site_features(self) -> dict[tuple[str, Choice], NDArray[np.float64]]:
+        """What the correction is a line in: what a choice adds, that it is there, and the time that it takes."""
+        columns = self._columns
+        features = {}
+        for site, choices in self.times.items():
+            for choice, layer in choices.items():
+                if choice == REGULAR:
+                    continue
+                row = features[site, choice] = np.zeros(len(columns))
+                row[0] = self.added(site, choice) / self.base_s
+                row[columns.index(choice.op)] = 1
+                row[columns.index(f"time of {choice.op}")] = layer.seconds / self.base_s
+        return features
 
 
 def build_table(

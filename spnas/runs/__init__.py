@@ -12,6 +12,7 @@ from spnas.runs.report import write_report
 from spnas.runs.results import load_results
 from spnas.runs.summary import FrontRow, front_rows, front_table
 from spnas.runs.table import (
+    append_trial,
     read_records,
     read_trials,
     table_columns,
@@ -25,6 +26,7 @@ __all__ = [
     "RunContent",
     "RunDirectory",
     "TrialRecord",
+    "append_trial",
     "atomic_file",
     "csv_columns",
     "front_hypervolume",

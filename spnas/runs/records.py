@@ -33,6 +33,7 @@ class TrialRecord:
         macs: Multiply-accumulates of the training form at the task's image size, counted by thop.
         forms: Site to deployed form, where that is not the operator's default; in the model yaml, not in the CSV.
         memory_mb: Peak memory of a forward of the deployed form, MB.
+        batch: Images of a training step: half of what was planned where the device's memory ran out.
         train_s: Wall seconds of training and validation.
         device_s: Device-seconds charged to the budget.
         started: ISO 8601, UTC.
@@ -57,6 +58,7 @@ class TrialRecord:
     macs: int | None = None
     forms: dict[str, str] = field(default_factory=dict)
     memory_mb: float | None = None
+    batch: int | None = None
     train_s: float | None = None
     device_s: float | None = None
     started: str | None = None
@@ -91,6 +93,6 @@ def csv_columns(score_columns: tuple[str, ...], sites: tuple[str, ...]) -> list[
         *("latency_ms", "latency_std_ms", "latency_ratio"),
         *("latency_ratio_low", "latency_ratio_high", "latency_warning"),
         *("params", "macs", "memory_mb"),
-        *("train_s", "device_s", "started", "finished", "error"),
+        *("batch", "train_s", "device_s", "started", "finished", "error"),
         *sites,
     ]

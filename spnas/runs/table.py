@@ -13,13 +13,13 @@ import pandas as pd
 
 from spnas.architecture import Architecture
 from spnas.errors import ArchitectureError, RunError
-from spnas.runs.files import write_csv
+from spnas.runs.files import write_text_atomic
 from spnas.runs.records import State, TrialRecord, csv_columns
 
 FILE_COLUMN, SEED_COLUMN, SEEDS_COLUMN = "file", "seed", "seeds"
 _MORE = (SEED_COLUMN, SEEDS_COLUMN, FILE_COLUMN)  # of confirmed.csv and pareto.csv, after the sites
 _TEXT = ("state", "arch_id", "origin", "latency_warning", "error", FILE_COLUMN)
-_WHOLE = ("trial", "params", "macs", SEED_COLUMN, SEEDS_COLUMN)
+_WHOLE = ("trial", "params", "macs", "batch", SEED_COLUMN, SEEDS_COLUMN)
 _TIMES = ("started", "finished")
 _ALWAYS = (
     "trial",
@@ -67,10 +67,14 @@ def trials_frame(
 
 def write_table(path: Path, frame: pd.DataFrame) -> None:
     """Write a table as CSV, atomically; what is not known becomes an empty cell, times ISO 8601."""
+    write_text_atomic(path, _csv(frame))
+
+
+def _csv(frame: pd.DataFrame, *, header: bool = True) -> str:
     text = frame.copy()
     for column in _TIMES:
         text[column] = [None if pd.isna(t) else t.isoformat() for t in frame[column]]
-    write_csv(path, text)
+    return text.to_csv(index=False, lineterminator="\n", header=header)
 
 
 def write_trials(
@@ -85,6 +89,22 @@ def write_trials(
         sites: Names of the space's sites.
     """
     write_table(path, trials_frame(records, score_columns, sites))
+
+
+def append_trial(
+    path: Path, record: TrialRecord, score_columns: Sequence[str], sites: Sequence[str]
+) -> None:
+    """Append a trial's row to trials.csv, in one piece: a reader sees all of it or nothing.
+
+    Args:
+        path: The file, as `write_trials` made it.
+        record: An ended trial.
+        score_columns: The task's figures, the metric first.
+        sites: Names of the space's sites.
+    """
+    row = _csv(trials_frame([record], score_columns, sites), header=False)
+    with path.open("ab", buffering=0) as file:
+        file.write(row.encode("utf-8"))
 
 
 def write_confirmed(

@@ -47,6 +47,11 @@ def prepare_base(
     finally:
         keep_spent(study, ledger)
     study.set("base", base)
+    if base.get("batch") not in (None, plan.base_schedule.batch_size):
+        logger.warning(
+            "base network: out of memory with a batch of %d images, trained with %d",
+            *(plan.base_schedule.batch_size, base["batch"]),
+        )
     scores = "".join(f"{name} {value:.4f}, " for name, value in (base["scores"] or {}).items())
     logger.info(
         "base network: %slatency %.2f ms | %s", scores, base["latency_ms"], ledger.describe()

@@ -46,8 +46,13 @@ def ray_cluster(plan: Plan) -> Iterator[None]:
     """Have Ray for the time of a search: a private one on 127.0.0.1, or the cluster at the plan's address.
 
     Raises:
-        ConfigError: No cluster answers at the address, or this machine is not one of its nodes.
+        ConfigError: No cluster answers at the address, this machine is not one of its nodes, or this process has a Ray
+            of its own.
     """
+    if ray.is_initialized():
+        raise ConfigError(
+            "expected a process without Ray, got one that has called ray.init; give its cluster as address instead"
+        )
     for name in ("ray", "ray.tune", "ray.train", "ray.air"):
         logging.getLogger(name).setLevel(logging.ERROR)
     if plan.config.address is None:
@@ -98,6 +103,11 @@ def _check_answers(address: str) -> None:
     """Refuse an address where nobody listens; Ray itself would try for five minutes."""
     if address == "auto":
         return
+    if address.startswith("ray://"):
+        raise ConfigError(
+            f"--address {address}: expected auto or HOST:PORT of a cluster that this machine is a node of; from "
+            "elsewhere: ray job submit -- spnas search --address auto ..."
+        )
     host, _, port = address.rpartition(":")
     try:
         socket.create_connection((host, int(port)), timeout=_ANSWER_S).close()
@@ -107,36 +117,15 @@ def _check_answers(address: str) -> None:
         ) from None
 
 
-def check_cluster(plan: Plan) -> None:
-    """Check, before anything is written, that the cluster at the plan's address has what the search needs.
-
-    Raises:
-        ConfigError: It does not.
-    """
-    with ray_cluster(plan):
-        offered = _this_node()["Resources"]
-        for kind, resource, reserved in (("cpus", "CPU", plan.cpus), ("gpus", "GPU", plan.gpus)):
-            there = int(offered.get(resource, 0))
-            if there < reserved:
-                raise ConfigError(
-                    f"{kind}: expected at most the {there} that this machine offers to the cluster, got {reserved}"
-                )
-        wanted = plan.latency_node
-        if wanted is not None and not ray.cluster_resources().get(wanted):
-            raise ConfigError(
-                f"--latency-on node:{wanted}: no node of the cluster offers the resource {wanted!r}, expected one that "
-                f"joined by: ray start --address=HOST:PORT --num-cpus=0 --resources='{{\"{wanted}\": 1}}'"
-            )
-
-
 def this_machine(plan: Plan) -> dict[str, float]:
-    """Give the Ray resource that keeps trainings on this machine, where data and run directory are, as its plan."""
+    """Give the Ray resource that keeps a task on this machine, where the run directory is."""
     if plan.config.address is None:
         return {}
-    return {f"node:{_this_node()['NodeManagerAddress']}": 0.001}
+    return {f"node:{this_node()['NodeManagerAddress']}": 0.001}
 
 
-def _this_node() -> dict[str, Any]:
+def this_node() -> dict[str, Any]:
+    """Give what Ray knows of this machine's node."""
     here = ray.get_runtime_context().get_node_id()
     found: dict[str, Any] = next(node for node in ray.nodes() if node["NodeID"] == here)
     return found

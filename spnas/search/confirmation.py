@@ -164,6 +164,7 @@ def pool(
         state=judged.state,
         error=judged.error,
         epochs=telling[0].epochs,
+        batch=telling[0].batch,
         scores=scores,
         seeds=len(telling),
         train_s=sum(record.train_s or 0.0 for record in telling),

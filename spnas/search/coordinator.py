@@ -12,7 +12,14 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 
-from spnas.runs import RunDirectory, TrialRecord, front_hypervolume, front_records, write_trials
+from spnas.runs import (
+    RunDirectory,
+    TrialRecord,
+    append_trial,
+    front_hypervolume,
+    front_records,
+    write_trials,
+)
 from spnas.runs.course import write_rungs
 from spnas.runs.records import State
 from spnas.search.budget import Ledger
@@ -98,6 +105,7 @@ class Coordinator:
         self.gave_up = False
         self.startup_s = 0.0
         self._failures = 0
+        self._written = False
         self._rungs = list(study.rungs())
         for trial, epochs, accuracy, latency in self._rungs:
             rule.add(trial, epochs, accuracy, latency)
@@ -209,7 +217,7 @@ class Coordinator:
             self.ledger.note_trial(occupied if seconds is None else seconds)
         self._give_up_after_failures(record)
         self._give_up_on_limits(record)
-        self.save()
+        self._keep(record)
         event = told("trial", hypervolume=self.hypervolume(), **record_to_json(record))
         logger.info("%s", self.describe(record), extra=event)
         return record
@@ -261,9 +269,22 @@ class Coordinator:
     def save(self) -> None:
         """Write trials.csv, rungs.csv where there are any, and what is spent."""
         keep_spent(self.study, self.ledger)
+        self._save_rungs()
+        write_trials(self.run.trials, self.records, self.score_columns, self.sites)
+        self._written = True
+
+    def _save_rungs(self) -> None:
         if self._rungs:
             write_rungs(self.run.rungs, self._rungs, self.metric)
-        write_trials(self.run.trials, self.records, self.score_columns, self.sites)
+
+    def _keep(self, record: TrialRecord) -> None:
+        """Add an ended trial to trials.csv; the first one of a sitting writes it anew, whatever a crash left there."""
+        if not self._written:
+            self.save()
+            return
+        keep_spent(self.study, self.ledger)
+        self._save_rungs()
+        append_trial(self.run.trials, record, self.score_columns, self.sites)
 
     def heartbeat(self) -> None:
         """Keep what is spent, so that a killed run is charged up to its last moment."""

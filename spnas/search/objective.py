@@ -23,7 +23,7 @@ from spnas.networks.deploy import set_forms
 from spnas.search.bench import Bench, Measured
 from spnas.search.limits import Limits
 from spnas.tasks import Task, open_task
-from spnas.training import Library, Schedule, TrainingResult, train
+from spnas.training import Library, Schedule, TrainingResult, train_within_memory
 
 logger = logging.getLogger("spnas")
 
@@ -85,6 +85,7 @@ class Evaluation:
         params: Parameters of the training form.
         macs: Multiply-accumulates of the training form, counted by thop.
         forms: Site to deployed form, where that is not the operator's default.
+        batch: Images of a training step: half of what was planned where the device's memory ran out.
         train_s: Wall seconds of training and validation.
         memory_mb: Peak memory of a forward of the deployed form, MB.
     """
@@ -100,6 +101,7 @@ class Evaluation:
     params: int | None = None
     macs: int | None = None
     forms: dict[str, str] = field(default_factory=dict)
+    batch: int | None = None
     train_s: float | None = None
     memory_mb: float | None = None
 
@@ -203,6 +205,7 @@ class Evaluator:
 
         Raises:
             TrainingError: The training diverged.
+            torch.OutOfMemoryError: Not even half the batch fits into the device's memory.
         """
         model = self.assemble(architecture)
         limits = Limits() if architecture.is_base else self.settings.limits
@@ -212,7 +215,7 @@ class Evaluator:
         known = self.measure(model, known, is_base=architecture.is_base)
         if limits.exceeded(known):
             return known
-        return self._train(model, known, self.settings.seed, report)
+        return self._train(model, architecture, known, self.settings.seed, report)
 
     def confirm(self, architecture: Architecture, seed: int, *, latency: bool) -> Evaluation:
         """Evaluate an architecture once more, whatever it costs.
@@ -224,22 +227,23 @@ class Evaluator:
 
         Raises:
             TrainingError: The training diverged.
+            torch.OutOfMemoryError: Not even half the batch fits into the device's memory.
         """
         model = self.assemble(architecture, seed)
         known = self.count(model)
         if latency:
             known = self.measure(model, known, is_base=architecture.is_base)
-        return self._train(model, known, seed, lambda _evaluation: True)
+        return self._train(model, architecture, known, seed, lambda _evaluation: True)
 
     def _train(
         self,
         model: nn.Module,
+        architecture: Architecture,
         known: Evaluation,
         seed: int,
         report: Callable[[Evaluation], bool],
     ) -> Evaluation:
         """Train rung by rung and add what comes of it to what is known."""
-        model.to(self.device)
         schedule = self.settings.schedule
 
         def evaluation(result: TrainingResult) -> Evaluation:
@@ -247,6 +251,7 @@ class Evaluator:
                 known,
                 epochs=result.epochs,
                 scores=result.score.columns,
+                batch=result.batch_size,
                 train_s=result.train_s,
             )
 
@@ -260,8 +265,15 @@ class Evaluator:
         def tell(epoch: int, loss: float) -> None:
             logger.info("epoch %d of %d: loss %.4f", epoch, schedule.epochs, loss)
 
-        found = train(
-            model, self.task, schedule, seed=seed, report=at_rung, progress=tell, lock=self._lock
+        _, found = train_within_memory(
+            model.to(self.device),
+            lambda: self.assemble(architecture, seed),
+            self.task,
+            schedule,
+            seed=seed,
+            report=at_rung,
+            progress=tell,
+            lock=self._lock,
         )
         return evaluation(found)
 

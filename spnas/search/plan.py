@@ -34,10 +34,11 @@ class Plan:
         info: The data set.
         device: Where trials train and are measured.
         imgsz: Image size, pixels.
-        cpus: Cores reserved.
-        gpus: GPUs reserved.
-        slots: Trials at the same time.
-        devices: What the budget counts: GPUs, or cores.
+        cpus: Cores reserved of this machine.
+        gpus: GPUs reserved of this machine.
+        slots: Trials at the same time, on all nodes.
+        nodes: Machines that trials run on; more than one on a cluster.
+        devices: What the budget counts: GPUs, or cores, of all nodes.
         devices_per_trial: What a trial occupies of them.
         schedule: The proxy training.
         base_schedule: The base network's training.
@@ -55,6 +56,7 @@ class Plan:
     devices_per_trial: float
     schedule: Schedule
     base_schedule: Schedule
+    nodes: int = 1
 
     @property
     def network(self) -> Network:
@@ -104,6 +106,29 @@ class Plan:
         """What Ray reserves for a trial."""
         gpus = self.config.gpus_per_trial if self.gpus else 0.0
         return {"cpu": float(self.config.cpus_per_trial), "gpu": gpus}
+
+    @property
+    def counts_gpus(self) -> bool:
+        """Whether the budget counts GPUs rather than cores."""
+        return self.gpus > 0 and Budget.parse(self.config.budget).unit != "cpu"
+
+    def with_node(self, cpus: int, gpus: int) -> Plan:
+        """Give the plan on one more node, which offers so many cores and GPUs; the same where it has none for a trial.
+
+        `cpus` and `gpus` of the options hold for each node.
+        """
+        config = self.config
+        cpus = min(cpus, config.cpus or cpus)
+        gpus = min(gpus, config.gpus or gpus) if self.gpus else 0
+        slots = cpus // config.cpus_per_trial
+        if self.gpus:
+            slots = min(slots, int(gpus / config.gpus_per_trial))
+        if not slots:
+            return self
+        devices = gpus if self.counts_gpus else cpus
+        return replace(
+            self, nodes=self.nodes + 1, slots=self.slots + slots, devices=self.devices + devices
+        )
 
     def limits(self, base: Mapping[str, Any]) -> Limits:
         """Resolve what candidates may cost against the base network, of which `train_base` tells."""
@@ -164,11 +189,12 @@ class Plan:
     def describe(self) -> str:
         """Tell in one line what is going to happen."""
         share = f"{self.config.gpus_per_trial:g} GPU" if self.gpus else "no GPU"
+        nodes = f" on {self.nodes} nodes" if self.nodes > 1 else ""
         cores, epochs = self.config.cpus_per_trial, self.schedule.epochs
         rungs = f", rungs {list(self.schedule.rungs)}" if self.schedule.rungs else ""
         return (
             f"{self.space.name} on {self.info.train_images} training and {self.info.val_images} validation images, "
-            f"{self.imgsz} px, {self.device}, {self.slots} trials at a time "
+            f"{self.imgsz} px, {self.device}, {self.slots} trials at a time{nodes} "
             f"({cores} core{'s' * (cores > 1)} and {share} each), {epochs} epoch{'s' * (epochs > 1)} a trial{rungs}, "
             f"budget {self.config.budget}, {self._latency_text()}"
         )

@@ -19,7 +19,14 @@ from spnas.latency import LatencyTable, count
 from spnas.networks import deploy_model, get_network, load_base_weights
 from spnas.search.objective import AnyBench, TrialSettings, own_bench
 from spnas.tasks import Task, open_task
-from spnas.training import Library, Schedule, Scores, build_library, choice_scores, train
+from spnas.training import (
+    Library,
+    Schedule,
+    Scores,
+    build_library,
+    choice_scores,
+    train_within_memory,
+)
 
 
 def train_base(
@@ -39,19 +46,30 @@ def train_base(
         bench: What latency is measured on; None for the worker's own device.
 
     Returns:
-        `scores` (None with the user's weights), `train_s`, `params`, `macs`, of the base's deployed form `latency_ms`,
-        `latency_std_ms` and `latency_warning`, and the `device` and `runtime` that it was measured with.
+        `scores` and `batch` (None with the user's weights), `train_s`, `params`, `macs`, of the base's deployed form
+        `latency_ms`, `latency_std_ms` and `latency_warning`, and the `device` and `runtime` that it was measured with.
     """
     torch.set_num_threads(settings.threads)
-    torch.manual_seed(settings.seed)
     device = torch.device(settings.device)
     task = open_task(settings.kind, settings.data, imgsz=settings.imgsz, device=device)
-    model = get_network(settings.network).build(settings.num_classes).to(device)
-    task.attach(model)
-    facts: dict[str, Any] = {"scores": None, "train_s": 0.0}
+
+    def build() -> nn.Module:
+        torch.manual_seed(settings.seed)
+        model = get_network(settings.network).build(settings.num_classes)
+        task.attach(model)
+        return model
+
+    model = build().to(device)
+    facts: dict[str, Any] = {"scores": None, "batch": None, "train_s": 0.0}
     if weights is None:
-        result = train(model, task, schedule, seed=settings.seed, progress=progress)
-        facts = {"scores": result.score.values, "train_s": result.train_s}
+        model, result = train_within_memory(
+            model, build, task, schedule, seed=settings.seed, progress=progress
+        )
+        facts = {
+            "scores": result.score.values,
+            "batch": result.batch_size,
+            "train_s": result.train_s,
+        }
     else:
         load_base_weights(model, weights)
     model.cpu()

@@ -51,8 +51,7 @@ def search(config: SearchConfig, telling: Telling) -> RunDirectory:
     Raises:
         InputError: Something the user gave cannot be used; nothing was written then.
     """
-    plan = make_plan(_absolute(config))
-    _check_cluster(plan)
+    plan = on_cluster(make_plan(_absolute(config)))
     run = RunDirectory.create(Path(config.results), config.run_name())
     with run.hold():
         return _search(run, _write_plan(run, plan), telling)
@@ -92,8 +91,7 @@ def resume(path: Path, changes: Mapping[str, Any], telling: Telling) -> RunDirec
         kept["data"] = str(run.data.resolve())
     if run.base_weights.is_file():  # already taken from the user's file, or trained
         kept["weights"] = str(run.base_weights.resolve())
-    plan = make_plan(make_config({**config.model_dump(), **kept, **changes}))
-    _check_cluster(plan)
+    plan = on_cluster(make_plan(make_config({**config.model_dump(), **kept, **changes})))
     with run.hold():
         return _search(run, plan, telling)
 
@@ -205,12 +203,13 @@ def _open_bench(run: RunDirectory, plan: Plan) -> RemoteBench | None:
     return bench
 
 
-def _check_cluster(plan: Plan) -> None:
-    """Check the cluster at `--address`, where one is given."""
-    if plan.config.address is not None:
-        from spnas.search.cluster import check_cluster
+def on_cluster(plan: Plan) -> Plan:
+    """Check the cluster at `--address`, where one is given; give the plan on all its nodes."""
+    if plan.config.address is None:
+        return plan
+    from spnas.search.nodes import plan_nodes
 
-        check_cluster(plan)
+    return plan_nodes(plan)
 
 
 def _write_json(path: Path, content: dict[str, Any]) -> None:

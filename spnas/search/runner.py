@@ -1,4 +1,4 @@
-"""Runs trials with Ray Tune. Only this, `cluster.py`, `remote.py` and `worker.py` import Ray.
+"""Runs trials with Ray Tune. Only this, `cluster.py`, `nodes.py`, `parcel.py`, `remote.py` and `worker.py` import Ray.
 
 Ray only executes. Proposals, decisions and records are the coordinator's, which lives in the driver: the classes below
 hand Ray's calls to it. Ray pickles searcher, scheduler and callbacks when a Tuner is made, to snapshot them; they leave
@@ -26,6 +26,7 @@ from ray.tune.search import Searcher
 from spnas.errors import SpnasError
 from spnas.runs import RunDirectory
 from spnas.search.objective import Evaluation, TrialSettings
+from spnas.search.parcel import Parcel
 from spnas.search.plan import Plan
 from spnas.search.remote import RemoteBench
 from spnas.search.worker import (
@@ -234,9 +235,10 @@ def run_trials(
         timeout_s=plan.config.trial_timeout_s,
         bench=bench,
         run=RunDirectory(coordinator.run.path.resolve()),
+        parcel=Parcel(settings) if plan.config.address else None,
     )
     tuner = tune.Tuner(
-        tune.with_resources(function, {**plan.resources, **this_machine(plan)}),
+        tune.with_resources(function, plan.resources),
         tune_config=tune.TuneConfig(
             search_alg=CoordinatedSearcher(coordinator),
             scheduler=RungScheduler(coordinator),

@@ -22,6 +22,7 @@ from spnas.latency import LatencyTable
 from spnas.plugins import load_plugins
 from spnas.runs import RunDirectory
 from spnas.search.objective import AnyBench, Evaluation, Evaluator, TrialSettings
+from spnas.search.parcel import Parcel
 from spnas.search.preparation import (
     measure_table,
     prepare_operators,
@@ -51,6 +52,7 @@ def evaluate_trial(
     timeout_s: float,
     bench: AnyBench | None = None,
     run: RunDirectory | None = None,
+    parcel: Parcel | None = None,
 ) -> None:
     """Run one trial and report it to Ray Tune.
 
@@ -62,16 +64,23 @@ def evaluate_trial(
         settings: What every trial of the run shares.
         timeout_s: Seconds after which the process ends itself, should the trial hang.
         bench: What latency is measured on; None for a device of this process.
-        run: Where the trial's log goes; None for nowhere.
+        run: Where the trial's log goes; None, or a folder that this node does not have, for nowhere.
+        parcel: The files that the settings name, where this node may not have them.
     """
-    log = run.trial_log(config["trial"], config.get("number")) if run is not None else None
+    log = None
+    if run is not None and run.path.is_dir():
+        log = run.trial_log(config["trial"], config.get("number"))
     with trial_log(log):
-        final = _evaluate_and_tell(config, settings, timeout_s, bench)
+        final = _evaluate_and_tell(config, settings, timeout_s, bench, parcel)
     tune.report(final)
 
 
 def _evaluate_and_tell(
-    config: dict[str, Any], settings: TrialSettings, timeout_s: float, bench: AnyBench | None
+    config: dict[str, Any],
+    settings: TrialSettings,
+    timeout_s: float,
+    bench: AnyBench | None,
+    parcel: Parcel | None,
 ) -> dict[str, Any]:
     """Evaluate; give what Ray Tune is told at the end."""
     faulthandler.dump_traceback_later(timeout_s, exit=True)
@@ -81,7 +90,8 @@ def _evaluate_and_tell(
         load_plugins()
         evaluator = _evaluators.get(settings)
         if evaluator is None:
-            evaluator = _evaluators.setdefault(settings, Evaluator(settings, bench))
+            here = parcel.unpack(settings) if parcel else settings
+            evaluator = _evaluators.setdefault(settings, Evaluator(here, bench))
             started = time.perf_counter()  # only a worker's first trial waits for this
         result = _evaluate(evaluator, config)
         final = {"evaluation": json.dumps(asdict(result)), "error": ""}

@@ -7,8 +7,9 @@ from pathlib import Path
 
 from spnas.tasks.base import CLASSIFICATION_COLUMNS, DataInfo
 from spnas.tasks.classification_data import class_folders, class_images, locate_classification
-from spnas.tasks.images import image_problem, in_threads
+from spnas.tasks.images import ImageFacts, in_threads, look_at_image
 from spnas.tasks.problems import raise_problems
+from spnas.tasks.survey import Split, Survey
 
 
 def check_classification(data: str | None) -> DataInfo:
@@ -17,24 +18,37 @@ def check_classification(data: str | None) -> DataInfo:
     Raises:
         DataError: Every problem found.
     """
+    survey = survey_classification(data)
+    raise_problems(survey.problems)
+    return survey.info
+
+
+def survey_classification(data: str | None) -> Survey:
+    """Look at everything, as `check_classification` does, and count it.
+
+    Raises:
+        DataError: A folder is missing, so that there is nothing to look at.
+    """
     info = locate_classification(data)
     problems: list[str] = []
-    train = _check_split(info.train[0], info.names, problems)
-    val = _check_split(info.val[0], info.names, problems)
-    raise_problems(problems)
-    return replace(info, train_images=train, val_images=val, columns=CLASSIFICATION_COLUMNS)
+    train = _survey_split(info.train[0], info.names, problems)
+    val = _survey_split(info.val[0], info.names, problems)
+    counted = replace(
+        info, train_images=train.images, val_images=val.images, columns=CLASSIFICATION_COLUMNS
+    )
+    return Survey(counted, train, val, problems)
 
 
-def _check_split(split: Path, names: tuple[str, ...], problems: list[str]) -> int:
-    """Add what is wrong with a split; give the number of its images."""
+def _survey_split(split: Path, names: tuple[str, ...], problems: list[str]) -> Split:
+    """Add what is wrong with a split; give what it holds."""
     found = class_folders(split)
     problems += [f"{split}: no folder for class {name!r}" for name in names if name not in found]
     problems += [f"{split / name}: class not in train" for name in found if name not in names]
-    count = 0
+    images: dict[str, list[ImageFacts]] = {}
     for name in found:
-        images = class_images(split / name)
-        if not images:
+        images[name] = in_threads(look_at_image, class_images(split / name))
+        if not images[name]:
             problems.append(f"{split / name}: class {name!r} has no image")
-        problems += [problem for problem in in_threads(image_problem, images) if problem]
-        count += len(images)
-    return count
+        problems += [image.problem for image in images[name] if image.problem]
+    counts = [len(images.get(name, ())) for name in names]
+    return Split.of([image for part in images.values() for image in part], counts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
@@ -9,17 +10,27 @@ from pathlib import Path
 from spnas.tasks.base import DETECTION_COLUMNS, DataInfo
 from spnas.tasks.data.scenes import IMGSZ
 from spnas.tasks.detection_data import image_files, label_file, locate_detection
-from spnas.tasks.images import MIN_SIDE, image_problem, in_threads
+from spnas.tasks.images import MIN_SIDE, in_threads, look_at_image
 from spnas.tasks.problems import raise_problems
+from spnas.tasks.survey import Split, Survey
 
 TOLERANCE = 0.01  # how far outside 0..1 a coordinate may lie, as Ultralytics allows
 
 
 @dataclass
 class _Found:
-    """What a label file holds: the class numbers seen, and what is wrong with it."""
+    """What a label file holds: objects by class number, and what is wrong with it.
 
-    classes: set[int] = field(default_factory=set)
+    Attributes:
+        file: The label file.
+        there: Whether there is one.
+        objects: How many objects of each class.
+        problems: A line each.
+    """
+
+    file: Path
+    there: bool = True
+    objects: Counter[int] = field(default_factory=Counter)
     problems: list[str] = field(default_factory=list)
 
 
@@ -31,34 +42,63 @@ def check_detection(data: str | None) -> DataInfo:
     Raises:
         DataError: Every problem found.
     """
+    survey = survey_detection(data)
+    raise_problems(survey.problems)
+    return survey.info
+
+
+def survey_detection(data: str | None) -> Survey:
+    """Look at everything, as `check_detection` does, and count it.
+
+    Raises:
+        DataError: The data.yaml cannot be used, so that there is nothing to look at.
+    """
     info = locate_detection(data)
-    train, val = (image_files(paths) for paths in (info.train, info.val))
-    problems = [
-        f"{', '.join(map(str, paths))}: expected images, found none"
-        for paths, images in ((info.train, train), (info.val, val))
-        if not images
-    ]
-    headers = in_threads(partial(image_problem, min_side=MIN_SIDE), [*train, *val])
-    problems += [problem for problem in headers if problem]
-    labels = in_threads(partial(_check_labels, num_classes=info.num_classes), [*train, *val])
-    problems += [problem for found in labels for problem in found.problems]
-    problems += _empty_classes(info, labels[: len(train)])
-    if not any(found.classes for found in labels[len(train) :]):
-        problems.append(f"{info.source}: val: expected labelled objects, found none")
-    raise_problems(problems)
-    return replace(
+    problems: list[str] = []
+    splits = {}
+    for name, paths in (("train", info.train), ("val", info.val)):
+        files = image_files(paths)
+        images = in_threads(partial(look_at_image, min_side=MIN_SIDE), files)
+        labels = in_threads(partial(_check_labels, num_classes=info.num_classes), files)
+        if not files:
+            problems.append(f"{', '.join(map(str, paths))}: expected images, found none")
+        problems += [image.problem for image in images if image.problem]
+        problems += [problem for found in labels for problem in found.problems]
+        if files and not any(found.objects or found.problems for found in labels):
+            problems.append(f"{info.source}: {name}: {_nothing_labelled(labels)}")
+        total: Counter[int] = Counter()
+        for found in labels:
+            total.update(found.objects)
+        background = sum(not found.objects and not found.problems for found in labels)
+        counts = [total[number] for number in range(info.num_classes)]
+        splits[name] = Split.of(images, counts, background)
+    problems += _empty_classes(info, splits["train"])
+    counted = replace(
         info,
-        train_images=len(train),
-        val_images=len(val),
+        train_images=splits["train"].images,
+        val_images=splits["val"].images,
         columns=DETECTION_COLUMNS,
         imgsz=IMGSZ if data is None else None,
     )
+    return Survey(counted, splits["train"], splits["val"], problems)
 
 
-def _empty_classes(info: DataInfo, labels: list[_Found]) -> list[str]:
-    seen = {number for found in labels for number in found.classes}
-    empty = [f"{i} ({name})" for i, name in enumerate(info.names) if i not in seen]
-    if not empty:
+def _nothing_labelled(labels: list[_Found]) -> str:
+    """Say that no image of a split has an object, and where its label files should be if there is none at all."""
+    expected = "expected labelled objects, found none"
+    if any(found.there for found in labels):
+        return expected
+    return f"{expected}, nor any label file such as {labels[0].file}"
+
+
+def _empty_classes(info: DataInfo, train: Split) -> list[str]:
+    """Name the classes without a training object, where there are objects of others."""
+    empty = [
+        f"{i} ({name})"
+        for i, (name, objects) in enumerate(zip(info.names, train.objects, strict=True))
+        if not objects
+    ]
+    if not empty or not any(train.objects):
         return []
     shown = ", ".join(empty[:10]) + (f" and {len(empty) - 10} more" if len(empty) > 10 else "")
     return [f"{info.source}: names: classes without one training object: {shown}"]
@@ -67,10 +107,11 @@ def _empty_classes(info: DataInfo, labels: list[_Found]) -> list[str]:
 def _check_labels(image: Path, num_classes: int) -> _Found:
     """Check the label file of an image, line by line."""
     file = label_file(image)
-    found = _Found()
+    found = _Found(file)
     try:
         lines = file.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
+        found.there = False
         return found
     except (OSError, UnicodeDecodeError) as error:
         found.problems.append(f"{file}: cannot be read: {error}")
@@ -81,7 +122,7 @@ def _check_labels(image: Path, num_classes: int) -> _Found:
         if problem:
             found.problems.append(f"{file}:{number}: {problem}")
         else:
-            found.classes.add(int(float(row[0])))
+            found.objects[int(float(row[0]))] += 1
     if not found.problems and len({len(row) > 5 for _, row in rows}) > 1:
         found.problems.append(f"{file}: expected boxes or polygons, got both")
     return found

@@ -16,4 +16,5 @@ def raise_problems(problems: list[str]) -> None:
     if not problems:
         return
     more = len(problems) - SHOWN
-    raise DataError([*problems[:SHOWN], *([f"and {more} more problems"] if more > 0 else [])])
+    rest = [f"and {more} more problems; `spnas check-data` lists all"] if more > 0 else []
+    raise DataError([*problems[:SHOWN], *rest])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from spnas.errors import ConfigError
+from spnas.errors import ConfigError, DataError
 from spnas.names import near_miss
 from spnas.tasks.base import DataInfo, Task
+from spnas.tasks.survey import Survey
 
 if TYPE_CHECKING:
     import torch
@@ -91,6 +93,28 @@ def check_data(kind: str, data: str | None) -> DataInfo:
         ConfigError: The kind is not known.
     """
     return _factory(kind).check(data)
+
+
+def survey_data(data: str) -> Survey:
+    """Look at every image and label as `check_data` does, and count what there is, whatever is wrong with it.
+
+    Args:
+        data: A data.yaml, for detection, or a folder with `train` and `val`, for classification.
+
+    Raises:
+        DataError: There is nothing to look at: a file, a folder or a key is missing.
+    """
+    from spnas.tasks.classification_check import survey_classification
+    from spnas.tasks.detection_check import survey_detection
+
+    if Path(data).is_dir():
+        return survey_classification(data)
+    if Path(data).suffix not in (".yaml", ".yml"):
+        got = "another file" if Path(data).exists() else "nothing there"
+        raise DataError(
+            f"{data}: expected a data.yaml, or a folder with train/<class> and val/<class>, got {got}"
+        )
+    return survey_detection(data)
 
 
 def open_task(kind: str, data: str | None, *, imgsz: int, device: torch.device) -> Task:

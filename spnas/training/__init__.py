@@ -3,6 +3,7 @@
 from spnas.training.batchnorm import reestimate_batchnorm
 from spnas.training.library import PASSES, Library, build_library, fit_operators
 from spnas.training.loop import SharedLock, TrainingResult, score_model, train
+from spnas.training.memory import train_within_memory
 from spnas.training.schedule import Schedule, base_schedule, doubling_rungs, proxy_schedule
 from spnas.training.sensitivity import Scores, choice_scores
 
@@ -22,4 +23,5 @@ __all__ = [
     "reestimate_batchnorm",
     "score_model",
     "train",
+    "train_within_memory",
 ]

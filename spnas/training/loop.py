@@ -36,12 +36,14 @@ class TrainingResult:
     Attributes:
         score: The last score.
         epochs: Epochs done.
+        batch_size: Images of a training step.
         train_s: Wall seconds of training and validation, without waiting for the lock.
         stopped: Whether it is not, or was not, trained to the last epoch.
     """
 
     score: Score
     epochs: int
+    batch_size: int
     train_s: float
     stopped: bool
 
@@ -145,7 +147,9 @@ def _train_rungs(
             continue
         with watch.running():
             score = score_model(model, task, schedule.calibration)
-        known = TrainingResult(score, epoch, watch.seconds, epoch < schedule.epochs)
+        known = TrainingResult(
+            score, epoch, schedule.batch_size, watch.seconds, epoch < schedule.epochs
+        )
         go_on = report is None or report(known)
         if epoch == schedule.epochs or not go_on:
             break

@@ -1,7 +1,8 @@
-"""Latency measured on a second node of a Ray cluster, both nodes on this machine."""
+"""A search on a Ray cluster: trials on two nodes, latency measured on a third one; all nodes are on this machine."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -14,23 +15,31 @@ import ray
 import torch
 import yaml
 from ray.cluster_utils import Cluster
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from torch import nn
 
 from spnas.cli import main
 from spnas.errors import ConfigError, DeviceLostError
+from spnas.search.cluster import ray_cluster
+from spnas.search.config import SearchConfig
+from spnas.search.objective import TrialSettings
+from spnas.search.parcel import Parcel
+from spnas.search.plan import make_plan
 from spnas.search.remote import RemoteBench
+from spnas.training import Schedule
 
 pytestmark = pytest.mark.e2e
 
 
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
-    """A cluster of one node that trains; tests add the one that measures."""
+    """A cluster of two nodes that train, one trial each; tests add the one that measures."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_worker_niceness", "0")
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
         head = {"num_cpus": 1, "include_dashboard": False}
         cluster = Cluster(initialize_head=True, head_node_args=head)
+        cluster.add_node(num_cpus=1)
         yield cluster
         cluster.shutdown()
 
@@ -83,6 +92,9 @@ def test_a_search_measures_on_the_node_that_offers_the_resource(
     assert where["ray_node"] == node.node_id != cluster.head_node.node_id
     trials = pd.read_csv(run / "trials.csv")
     assert trials["state"].tolist() == ["complete"] * 2
+    # Each node has a core for one trial, so that two at a time ran on two nodes.
+    assert "2 trials at a time on 2 nodes" in (run / "log.txt").read_text()
+    assert trials["started"].max() < trials["finished"].min()
     assert (trials[["latency_ms", "latency_ratio", "memory_mb"]] > 0).all(axis=None)
     model = next((run / "pareto").iterdir())
     metrics = yaml.safe_load(model.read_text())["metrics"]
@@ -91,6 +103,47 @@ def test_a_search_measures_on_the_node_that_offers_the_resource(
         "onnxruntime" if where["device"] == "cpu" else "torch",
     )
     cluster.remove_node(node)
+
+
+def test_files_of_the_run_reach_another_node(cluster: Cluster, tmp_path: Path) -> None:
+    (tmp_path / "base.pt").write_bytes(b"weights")
+    (tmp_path / "data.yaml").write_text("names: [a]")
+    (tmp_path / "folder").mkdir()
+    common = {"num_classes": 1, "imgsz": 32, "device": "cpu", "threads": 1, "seed": 0}
+    settings = TrialSettings(
+        **common,
+        network="resnet20-cifar",
+        kind="classify",
+        data=str(tmp_path / "data.yaml"),
+        weights=str(tmp_path / "base.pt"),
+        schedule=Schedule(epochs=1),
+    )
+    folder = dataclasses.replace(settings, data=str(tmp_path / "folder"))
+
+    def read(parcel: Parcel, given: TrialSettings) -> tuple[str, bytes, bytes]:
+        found = parcel.unpack(given)
+        texts = [Path(file).read_bytes() for file in (found.weights, found.data or "")]
+        return (ray.get_runtime_context().get_node_id(), *texts)
+
+    ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
+    try:
+        node = next(n for n in cluster.worker_nodes if n.node_id in _alive())
+        parcel, other = Parcel(settings), Parcel(folder)
+        for file in (tmp_path / "base.pt", tmp_path / "data.yaml"):
+            file.unlink()
+        there = NodeAffinitySchedulingStrategy(node.node_id, soft=False)
+        task = ray.remote(read).options(scheduling_strategy=there)
+        assert ray.get(task.remote(parcel, settings)) == (node.node_id, b"weights", b"names: [a]")
+        assert other.unpack(folder).data == folder.data  # a folder is on every node
+        plan = make_plan(SearchConfig(space="resnet20-cifar", budget="1trials", device="cpu"))
+        with pytest.raises(ConfigError, match=r"one that has called ray\.init"), ray_cluster(plan):
+            pass
+    finally:
+        ray.shutdown()
+
+
+def _alive() -> set[str]:
+    return {node["NodeID"] for node in ray.nodes() if node["Alive"]}
 
 
 def test_a_node_that_is_lost_is_told_and_used_again_once_it_is_back(cluster: Cluster) -> None:

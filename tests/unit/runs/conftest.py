@@ -53,6 +53,7 @@ def records() -> list[TrialRecord]:
                 params=3_000_000 - trial,
                 macs=4_000_000_000 - trial,
                 memory_mb=758.25,
+                batch=16,
                 train_s=12.5,
                 device_s=14.75,
                 started=STAMP,

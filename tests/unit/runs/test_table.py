@@ -4,7 +4,14 @@ import pandas as pd
 import pytest
 
 from spnas.errors import RunError
-from spnas.runs import TrialRecord, csv_columns, read_records, read_trials, write_trials
+from spnas.runs import (
+    TrialRecord,
+    append_trial,
+    csv_columns,
+    read_records,
+    read_trials,
+    write_trials,
+)
 
 from .conftest import SCORES, SITES
 
@@ -17,6 +24,15 @@ def path(tmp_path: Path, records: list[TrialRecord]) -> Path:
 
 def test_records_come_back_as_they_were_written(path: Path, records: list[TrialRecord]) -> None:
     assert read_records(path) == records
+
+
+def test_appended_rows_make_the_same_file(
+    path: Path, tmp_path: Path, records: list[TrialRecord]
+) -> None:
+    write_trials(tmp_path / "grown.csv", records[:1], SCORES, SITES)
+    for record in records[1:]:
+        append_trial(tmp_path / "grown.csv", record, SCORES, SITES)
+    assert (tmp_path / "grown.csv").read_bytes() == path.read_bytes()
 
 
 def test_the_table_has_types_and_unknown_is_unknown(path: Path, records: list[TrialRecord]) -> None:

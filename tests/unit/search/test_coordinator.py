@@ -8,7 +8,7 @@ import optuna
 import pytest
 
 from spnas.architecture import Architecture
-from spnas.runs import TrialRecord, front_rows, read_trials
+from spnas.runs import TrialRecord, front_rows, read_records, read_trials
 from spnas.search import coordinator as coordinator_module
 from spnas.search.config import SamplerName
 from spnas.search.coordinator import Coordinator
@@ -474,3 +474,22 @@ def test_what_is_foretold_to_be_too_slow_is_not_proposed(
     fast = [i for i, slow in enumerate(ghosts) if not slow]
     assert len(fast) == 8
     assert fast[-1] <= 18  # by chance one time in fifty
+
+
+def test_trials_csv_is_appended_and_holds_what_the_study_does_in_every_sitting(
+    make_coordinator: Make,
+) -> None:
+    first = make_coordinator()
+    run_one(first), run_one(first)
+    table = first.run.trials
+    begun = table.stat().st_ino
+    run_one(first)
+    assert table.stat().st_ino == begun  # the same file, longer
+    table.write_text(
+        table.read_text()[:-20]
+    )  # as if the machine had crashed in the middle of a row
+    second = make_coordinator()
+    run_one(second)
+    run_one(second)
+    assert read_records(table) == second.records
+    assert len(second.records) == 5

@@ -23,6 +23,7 @@ from spnas.search.limits import Limits
 from spnas.search.objective import Evaluation, Evaluator, TrialSettings
 from spnas.search.preparation import save_weights, train_base
 from spnas.search.runner import CoordinatedSearcher
+from spnas.tasks.classification import ClassificationTask
 from spnas.training import Schedule
 
 GHOST = Architecture({"layer3.0.conv2": "ghost:0.5"})
@@ -115,6 +116,54 @@ def test_a_diverging_trial_is_told_and_the_worker_lives_on(
     assert reports[0]["error"].startswith("TrainingError: the loss is")
     worker.evaluate_trial({"trial": 2, "architecture": ""}, settings, timeout_s=300)
     assert reports[-1]["error"] == ""
+
+
+class Full:
+    """A loss for which the device's memory does not suffice, so many times, where a batch is larger than this."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, times: int, batch: int = 0) -> None:
+        self.sizes: list[int] = []
+        loss = ClassificationTask.loss
+
+        def fail(task: ClassificationTask, model: torch.nn.Module, batch_: Any) -> torch.Tensor:
+            self.sizes.append(len(batch_[0]))
+            if len(batch_[0]) > batch and len(self.sizes) <= times:
+                raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+            return loss(task, model, batch_)
+
+        monkeypatch.setattr(ClassificationTask, "loss", fail)
+
+
+def test_out_of_memory_halves_the_batch_once_and_the_record_says_so(
+    settings: TrialSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    halved = dataclasses.replace(settings, schedule=Schedule(epochs=2, rungs=(1,), batch_size=8))
+    expected = Evaluator(halved).confirm(GHOST, seed=0, latency=False)
+    full = Full(monkeypatch, times=1)
+    result = Evaluator(settings).confirm(GHOST, seed=0, latency=False)
+    assert full.sizes == [16] + [8] * 12
+    assert (result.batch, expected.batch, result.epochs) == (8, 8, 2)
+    assert result.scores == expected.scores  # from the start: nothing is left of the first attempt
+
+
+def test_out_of_memory_with_half_the_batch_is_a_failed_trial(
+    settings: TrialSettings, reports: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    full = Full(monkeypatch, times=2)
+    task = {"trial": 1, "architecture": GHOST.text, "seed": 0, "latency": False}
+    worker.evaluate_trial(task, settings, timeout_s=300)
+    assert full.sizes == [16, 8]
+    assert [report["error"] for report in reports] == [
+        "OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB"
+    ]
+
+
+def test_the_base_network_trains_with_half_the_batch_too(
+    settings: TrialSettings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    Full(monkeypatch, times=99, batch=8)
+    trained = dataclasses.replace(settings, weights=str(tmp_path / "trained.pt"))
+    assert train_base(trained, Schedule(epochs=1, batch_size=16), weights=None)["batch"] == 8
 
 
 class Gone:

@@ -101,8 +101,38 @@ def test_unreadable_and_tiny_images_are_named(root: Path) -> None:
     (folder / "zero.png").write_bytes(b"")
     Image.new("RGB", (4, 40)).save(folder / "thin.png")
     problems = "\n".join(_problems(root))
-    for expected in ("text.jpg: cannot be read", "zero.png: cannot be read", "got 4 x 40"):
+    for expected in (
+        "text.jpg: cannot be read as an image: unknown format",
+        "zero.png: cannot be read as an image: the file is empty",
+        "got 4 x 40",
+    ):
         assert expected in problems
+
+
+def test_an_image_that_lost_its_end_is_named(root: Path) -> None:
+    """Ultralytics would rewrite the JPEGs in place, with grey or garbage for what is lost."""
+    folder = root / "images" / "train"
+    pixels = np.random.default_rng(0).integers(0, 255, (60, 80, 3)).astype(np.uint8)
+    for name in ("cut.jpg", "zeros.jpg", "cut.png", "cut.bmp", "more.jpg", "padded.jpg"):
+        Image.fromarray(pixels).save(folder / name)
+        content = (folder / name).read_bytes()
+        half = content[: len(content) // 2]
+        ends = {"cut": half, "zeros": half + bytes(len(half)), "more": content + b"notes"}
+        (folder / name).write_bytes(ends.get(Path(name).stem, content + bytes(10)))
+    problems = _problems(root)
+    assert [problem.partition(": ")[0] for problem in problems] == [
+        str(folder / name) for name in ("cut.bmp", "cut.jpg", "cut.png", "zeros.jpg")
+    ]
+    assert all("cannot be read as an image: " in problem for problem in problems)
+
+
+def test_missing_label_files_are_told_once_with_where_they_are_expected(root: Path) -> None:
+    (root / "labels").rename(root / "annotations")
+    assert _problems(root) == [
+        f"{root / 'data.yaml'}: {split}: expected labelled objects, found none, nor any label file such as "
+        f"{root / 'labels' / split / '0.txt'}"
+        for split in ("train", "val")
+    ]
 
 
 def test_a_class_without_training_objects_is_an_error(root: Path) -> None:
@@ -166,7 +196,7 @@ def test_many_problems_are_cut_short_and_counted(root: Path) -> None:
     _add_image(root, "train", "bad", "9 0.5 0.5 0.1 0.1\n" * 30)
     problems = _problems(root)
     assert len(problems) == 21
-    assert problems[-1] == "and 10 more problems"
+    assert problems[-1] == "and 10 more problems; `spnas check-data` lists all"
 
 
 def test_a_download_is_never_run(root: Path) -> None:

@@ -1,0 +1,85 @@
+"""What nodes of a cluster have to have alike, and how many trials they take."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from spnas.errors import ConfigError
+from spnas.search.cluster import ray_cluster
+from spnas.search.config import SearchConfig
+from spnas.search.nodes import NodeFacts, describe_node
+from spnas.search.plan import make_plan
+from spnas.tasks import check_data
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    for name in ("train/a/1", "val/a/1"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{name}.png")
+    return tmp_path
+
+
+def test_equal_nodes_have_no_problem_and_others_say_in_what_they_differ(data: Path) -> None:
+    info = check_data("classify", str(data))
+    here = describe_node("cpu", info)
+    assert here.problem(describe_node("cpu", info)) is None
+    old = dataclasses.replace(here, version="0.0.1")
+    assert here.problem(old) == f"expected spnas {here.version} as here, got 0.0.1"
+    other = NodeFacts(here.version, "abacus", here.data)
+    assert f"expected {here.device} as here, got abacus" in str(here.problem(other))
+    assert describe_node(None, info).device is None
+
+    Image.new("RGB", (9, 99)).save(data / "val" / "a" / "1.png")
+    assert "expected the data set under the same path" in str(
+        here.problem(describe_node("cpu", info))
+    )
+    (data / "val").rename(data / "elsewhere")
+    assert f"got FileNotFoundError: {data / 'val'}" in str(here.problem(describe_node("cpu", info)))
+
+
+def test_labels_count_as_data(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        (tmp_path / "images" / split).mkdir(parents=True)
+        (tmp_path / "labels" / split).mkdir(parents=True)
+        Image.new("RGB", (20, 20)).save(tmp_path / "images" / split / "a.png")
+        (tmp_path / "labels" / split / "a.txt").write_text("0 .5 .5 .5 .5\n")
+    (tmp_path / "data.yaml").write_text("train: images/train\nval: images/val\nnames: [a]\n")
+    info = check_data("detect", str(tmp_path / "data.yaml"))
+    here = describe_node("cpu", info)
+    assert here.data is not None
+    assert here.data.startswith("4 files")
+    (tmp_path / "labels" / "val" / "a.txt").unlink()
+    assert "3 files" in str(here.problem(describe_node("cpu", info)))
+
+
+def test_each_node_adds_what_it_offers() -> None:
+    config = SearchConfig(
+        space="resnet20-cifar", budget="30cpu-min", cpus=2, cpus_per_trial=2, device="cpu"
+    )
+    plan = make_plan(config)
+    assert (plan.nodes, plan.slots, plan.devices) == (1, 1, 2.0)
+    assert plan.with_node(cpus=1, gpus=8) is plan  # too small for a trial
+    larger = plan.with_node(cpus=64, gpus=0)  # `cpus` holds for each node
+    assert (larger.nodes, larger.slots, larger.devices) == (2, 2, 4.0)
+    gpus = dataclasses.replace(plan, gpus=2, slots=2, devices=4.0)
+    wider = gpus.with_node(cpus=8, gpus=4)
+    assert (wider.slots, wider.devices) == (
+        3,
+        6.0,
+    )  # the budget counts cores, the two for each trial
+
+
+def test_ray_client_is_refused_with_what_to_do() -> None:
+    config = SearchConfig(
+        space="resnet20-cifar", budget="1trials", address="ray://head:10001", device="cpu"
+    )
+    with (
+        pytest.raises(ConfigError, match=r"expected auto or HOST:PORT .* ray job submit"),
+        ray_cluster(make_plan(config)),
+    ):
+        pass
