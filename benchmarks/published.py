@@ -32,7 +32,10 @@ from spnas.spaces import load_space
 ROOT = Path(__file__).resolve().parents[1]
 PUBLISHED = ROOT / "results" / "published"
 START, END = "<!-- published: benchmarks/published.py readme -->", "<!-- end of published -->"
-KEPT = ("trials.csv", "confirmed.csv", "pareto.csv", "pareto.png", "environment.json")
+KEPT = (
+    *("trials.csv", "confirmed.csv", "pareto.csv", "rungs.csv", "costs.csv", "pareto.png"),
+    "environment.json",
+)
 SEEDS = (1, 2)  # of a uniform network's trainings
 WORST = 0.5  # of the base's accuracy, the lower end of what hypervolumes count
 
@@ -83,7 +86,8 @@ def _copy(run: Path, target: Path, data: str) -> None:
     """Copy what is small; the configuration with the data's name in place of where it was."""
     target.mkdir(parents=True, exist_ok=True)
     for name in KEPT:
-        shutil.copy(run / name, target / name)
+        if (run / name).exists():
+            shutil.copy(run / name, target / name)
     shutil.rmtree(target / "pareto", ignore_errors=True)
     shutil.copytree(run / "pareto", target / "pareto")
     config = yaml.safe_load((run / "config.yaml").read_text())
