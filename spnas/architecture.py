@@ -6,7 +6,6 @@ Nothing here knows torch, so that a front can be read, compared and rewritten on
 from __future__ import annotations
 
 import hashlib
-import math
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from spnas.errors import ArchitectureError
 
 _NAME = re.compile(r"[a-z][a-z0-9_-]*")
 _ID_LENGTH = 8
+_LARGEST = 1_000_000  # of any operator's parameters: what is more would only fill the memory
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,17 +77,16 @@ class Choice:
         """Make a choice from keyword parameters, checking names and numbers.
 
         Raises:
-            ArchitectureError: The operator's name is not a name, or a parameter is not a finite number.
+            ArchitectureError: The operator's name is not a name, or a parameter is not a number up to 1000000.
         """
         if not isinstance(op, str) or not _NAME.fullmatch(op):
             raise ArchitectureError(f"expected an operator name such as 'spconv', got {op!r}")
         for key, value in params.items():
-            if (
-                isinstance(value, bool)
-                or not isinstance(value, int | float)
-                or not math.isfinite(value)
-            ):
-                raise ArchitectureError(f"{op}: expected a number for {key}, got {value!r}")
+            number = isinstance(value, int | float) and not isinstance(value, bool)
+            if not number or not -_LARGEST <= value <= _LARGEST:
+                raise ArchitectureError(
+                    f"{op}: expected a number for {key}, got {value!r:.80}; allowed are those up to {_LARGEST}"
+                )
         # Rounded as the text form is, so that a choice read back from a file equals the one written.
         rounded = {key: float(_format_number(value)) for key, value in params.items()}
         return cls(op, tuple(sorted(rounded.items())))
@@ -131,7 +130,7 @@ class Choice:
         ):
             return cls.of(value["op"], **{key: item for key, item in value.items() if key != "op"})
         raise ArchitectureError(
-            f"expected a choice such as 'regular' or {{op: spconv, ratio: 0.25}}, got {value!r}"
+            f"expected a choice such as 'regular' or {{op: spconv, ratio: 0.25}}, got {value!r:.80}"
         )
 
     def to_yaml(self) -> str | dict[str, str | float]:

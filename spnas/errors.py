@@ -26,6 +26,11 @@ class SpnasError(Exception):
     """Base of every error that spnas raises on purpose."""
 
 
+def _printable(text: str) -> str:
+    """Escape line ends and what moves a terminal's cursor: problems quote files that strangers may have written."""
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
+
+
 class InputError(SpnasError, ValueError):
     """Something the user gave cannot be used.
 
@@ -34,7 +39,8 @@ class InputError(SpnasError, ValueError):
     """
 
     def __init__(self, problems: str | Sequence[str]) -> None:
-        self.problems = [problems] if isinstance(problems, str) else list(problems)
+        given = [problems] if isinstance(problems, str) else problems
+        self.problems = [_printable(problem) for problem in given]
         super().__init__("\n".join(self.problems))
 
     def __reduce__(self) -> tuple[type[InputError], tuple[list[str]]]:

@@ -28,8 +28,9 @@ _OPTIONS = (
     "sampler",
     "scheduler",
     "confirm_share",
+    "trial_timeout_s",
 )
-_CHANGEABLE = ("budget", "confirm_share", "address")  # of a run that is resumed
+_CHANGEABLE = ("budget", "confirm_share", "address", "trial_timeout_s")  # of a run that is resumed
 
 
 def add_parser(subparsers: Any) -> None:
@@ -101,6 +102,12 @@ def _add_how(parser: argparse.ArgumentParser) -> None:
         metavar="SHARE",
         help="of the budget, to confirm the front; default: 0.2",
     )
+    parser.add_argument(
+        "--trial-timeout-s",
+        type=float,
+        metavar="SECONDS",
+        help="give a hanging trial up then; default: 10 times what trials take, 600 at least",
+    )
 
 
 def _add_run(parser: argparse.ArgumentParser) -> None:
@@ -112,7 +119,7 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
         "--resume",
         type=Path,
         metavar="RUN",
-        help="go on with a run; beside it only --budget, --confirm-share and --address",
+        help="go on with a run; beside it only --budget, --confirm-share, --address, --trial-timeout-s",
     )
     parser.add_argument(
         "--dry-run", action="store_true", help="print what the budget buys; write nothing"
@@ -163,6 +170,6 @@ def _refuse_beside_resume(args: argparse.Namespace) -> None:
     refused = [f"--{name.replace('_', '-')}" for name in given if name not in _CHANGEABLE]
     if refused:
         raise ConfigError(
-            "--resume takes only --budget, --confirm-share and --address beside it, "
+            "--resume takes only --budget, --confirm-share, --address and --trial-timeout-s beside it, "
             f"got {', '.join(refused)}"
         )

@@ -13,6 +13,7 @@ from spnas.architecture import Architecture
 from spnas.errors import ArchitectureError, InputError, ModelFileError
 from spnas.networks.base import SCHEMA_VERSION, Network, check_keys, get_network
 from spnas.networks.deploy import set_forms
+from spnas.networks.guard import guarded_build
 from spnas.networks.surgery import apply_architecture
 
 _OWN_KEYS = {"schema_version", "spnas", "metrics", "provenance"}
@@ -52,8 +53,9 @@ class ModelDocument:
         Raises:
             ModelFileError: The base network cannot be built from the yaml, or cannot take the architecture.
         """
-        model = self.network.build_document(self.network_part, num_classes)
-        self.apply(model)
+        with guarded_build():
+            model = self.network.build_document(self.network_part, num_classes)
+            self.apply(model)
         config = getattr(model, "yaml", None)
         if isinstance(config, dict):
             config.update(

@@ -103,7 +103,9 @@ def load_pareto(run: str | PathLike[str]) -> list[ParetoModel]:
     directory = RunDirectory(Path(run))
     if directory.pareto_csv.is_file():
         # Not whatever lies in the folder: a search that was killed may have left models of an older front there.
-        paths = [directory.path / file for file in read_trials(directory.pareto_csv)["file"]]
+        paths = [
+            _inside(directory, str(file)) for file in read_trials(directory.pareto_csv)["file"]
+        ]
     else:
         paths = sorted(directory.pareto_dir.glob("*.yaml"))
     if not paths:
@@ -111,6 +113,14 @@ def load_pareto(run: str | PathLike[str]) -> list[ParetoModel]:
             f"{run}: expected a run directory with model yamls in {directory.pareto_dir}, found none"
         )
     return sorted((_pareto_model(path) for path in paths), key=_latency)
+
+
+def _inside(directory: RunDirectory, file: str) -> Path:
+    """Give the path of a file that pareto.csv names, which lies in `pareto/` and nowhere else."""
+    path = directory.path / file
+    if path.parent != directory.pareto_dir or path.name in ("", ".", ".."):
+        raise RunError(f"{directory.pareto_csv}: expected files in pareto/, got {file!r}")
+    return path
 
 
 def _pareto_model(path: Path) -> ParetoModel:

@@ -29,6 +29,8 @@ _KEYS = ("nc", "scales", "backbone", "head")
 # Keys that Ultralytics adds to the dictionary it builds from.
 _RUNTIME_KEYS = frozenset({"scale", "yaml_file", "channels"})
 _COMMON_MODULES = frozenset({"Conv", "SPPF", "nn.Upsample", "Concat", "Detect"})
+# What a layer may be given, and how often; the makers' own yamls stay far below.
+_LARGEST, _MOST_REPEATS, _MOST_LAYERS = 100_000, 100, 500
 _ARGUMENT_TEXTS = {"nc", "nearest", "None"}
 # Added to the first layer's module name: Ultralytics without spnas then ends with `KeyError: 'Conv (needs: ...)'`
 # where it would otherwise ignore the `spnas` section and build the base network.
@@ -224,8 +226,10 @@ def check_yolo_document(document: Mapping[str, Any], modules: frozenset[str]) ->
     problems = [*_number_problems(document)]
     for part in ("backbone", "head"):
         rows = document[part]
-        if not isinstance(rows, list) or not rows:
-            problems.append(f"{part}: expected a list of layers, got {rows!r:.80}")
+        if not isinstance(rows, list) or not 1 <= len(rows) <= _MOST_LAYERS:
+            problems.append(
+                f"{part}: expected a list of layers, at most {_MOST_LAYERS}, got {rows!r:.80}"
+            )
             continue
         problems += [
             f"{part}[{i}]: {problem}"
@@ -240,7 +244,7 @@ def _number_problems(document: Mapping[str, Any]) -> Iterator[str]:
     """Check the number of classes and the one scale."""
     nc, scales = document["nc"], document["scales"]
     if not _is_count(nc):
-        yield f"nc: expected a number of classes, got {nc!r}"
+        yield f"nc: expected a number of classes, got {nc!r:.80}"
     entries = list(scales.values()) if isinstance(scales, Mapping) else []
     numbers = (
         entries[0]
@@ -258,27 +262,28 @@ def _row_problems(row: Any, modules: frozenset[str]) -> Iterator[str]:
         return
     source, repeats, module, args = row
     sources = source if isinstance(source, list) and source else [source]
-    if not all(isinstance(item, int) and not isinstance(item, bool) for item in sources):
+    if not all(isinstance(item, int) and _is_number(item) for item in sources):
         yield f"from: expected a layer's number or a list of them, got {source!r:.80}"
-    if not _is_count(repeats):
-        yield f"repeats: expected a number, got {repeats!r:.80}"
+    if not _is_count(repeats, _MOST_REPEATS):
+        yield f"repeats: expected a number up to {_MOST_REPEATS}, got {repeats!r:.80}"
     if not isinstance(module, str) or module not in modules:
         yield f"module: expected one of {', '.join(sorted(modules))}, got {module!r:.80}"
     if not isinstance(args, list) or not all(map(_is_literal, args)):
         yield f"args: expected a list of numbers and names YOLO uses, got {args!r:.80}"
 
 
-def _is_count(value: Any) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= 1
+def _is_count(value: Any, most: int = _LARGEST) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= most
 
 
 def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+    plain = isinstance(value, int | float) and not isinstance(value, bool)
+    return plain and -_LARGEST <= value <= _LARGEST
 
 
 def _is_literal(value: Any) -> bool:
     text = isinstance(value, str) and value in _ARGUMENT_TEXTS
-    return text or value is None or isinstance(value, int | float)
+    return text or value is None or isinstance(value, bool) or _is_number(value)
 
 
 for _family in FAMILIES:

@@ -76,7 +76,10 @@ def choice_problem(choice: Choice) -> str | None:
 
 def refusal(choice: Choice, site: ConvSite) -> str | None:
     """Say why the choice cannot be made at the site; None where it can."""
-    return choice_problem(choice) or get_operator(choice.op).refusal(site, **choice.kwargs)
+    try:
+        return choice_problem(choice) or get_operator(choice.op).refusal(site, **choice.kwargs)
+    except ArithmeticError:  # such as one over a ratio of 1e-320
+        return f"{choice}: its parameters are out of all proportion"
 
 
 def build_operator(choice: Choice, site: ConvSite, host: Host) -> Operator:

@@ -79,9 +79,13 @@ class RunDirectory:
         """Keep other searches off this run; the lock is freed however this process ends, by flock(2).
 
         Raises:
-            RunError: Another process holds it.
+            RunError: Another process holds it, or nothing can be written there.
         """
-        with (self.path / ".lock").open("w") as file:
+        try:
+            file = (self.path / ".lock").open("w")
+        except OSError as error:
+            raise RunError(f"run {self.path} cannot be written: {error.strerror}") from None
+        with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:

@@ -8,9 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from yaml.nodes import MappingNode, Node, SequenceNode
+from yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 
 KeyPath = tuple[str | int, ...]
+
+_MOST_VALUES = 100_000  # aliases written out; the largest model yaml has some thousands
+_LONGEST_NUMBER = 100  # characters
+# What PyYAML's constructors raise of a value that does not fit its tag, such as `!!bool x` or the date 2026-13-45.
+_UNFIT = (ValueError, TypeError, KeyError, AttributeError, OverflowError, RecursionError)
 
 
 class YamlError(ValueError):
@@ -70,7 +75,7 @@ def read_yaml(path: Path) -> YamlFile:
     """Read a YAML file.
 
     Raises:
-        YamlError: It cannot be read, is no YAML, or gives a key twice.
+        YamlError: It cannot be read, is no YAML, gives a key twice, or is larger than anything that is meant here.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -81,11 +86,13 @@ def read_yaml(path: Path) -> YamlFile:
     try:
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
+        if node is not None:
+            _check_size(node)
         found = list(_walk(node, (), set())) if node is not None else []
         value = loader.construct_document(node) if node is not None else None
     except yaml.YAMLError as error:
         raise YamlError([_syntax_problem(path, error)]) from None
-    except (ValueError, RecursionError) as error:  # a date such as 2026-13-45; brackets without end
+    except _UNFIT as error:
         raise YamlError([f"{path}: not valid YAML: {error}"]) from None
     twice = [
         f"{path}:{line}: {key_text(keys)}: given twice" for keys, line, new in found if not new
@@ -100,6 +107,42 @@ def _syntax_problem(path: Path, error: yaml.YAMLError) -> str:
     said = [getattr(error, "context", None), getattr(error, "problem", None)]
     what = " ".join(part for part in said if part) or " ".join(str(error).split())
     return f"{path}:{mark.line + 1 if mark else 1}: not valid YAML: {what}"
+
+
+def _check_size(node: Node) -> None:
+    """Check that a file is no bomb: a few lines of aliases of aliases, or of digits, that fill the memory.
+
+    Raises:
+        ValueError: It is, or an alias holds itself.
+    """
+    sizes: dict[int, int | None] = {}  # None while a node is being counted
+
+    def count(node: Node) -> int:
+        if id(node) in sizes:
+            known = sizes[id(node)]
+            if known is None:
+                raise ValueError("an alias holds itself")
+            return known
+        sizes[id(node)] = None
+        size = 1 + sum(map(count, _parts(node)))
+        if size > _MOST_VALUES:
+            raise ValueError(f"more than {_MOST_VALUES} values")
+        sizes[id(node)] = size
+        return size
+
+    count(node)
+
+
+def _parts(node: Node) -> list[Node]:
+    """List what a node is made of."""
+    if isinstance(node, MappingNode):
+        return [part for pair in node.value for part in pair]
+    if isinstance(node, SequenceNode):
+        return list(node.value)
+    is_number = isinstance(node, ScalarNode) and node.tag.endswith((":int", ":float"))
+    if is_number and len(node.value) > _LONGEST_NUMBER:
+        raise ValueError(f"a number of {len(node.value)} characters")
+    return []
 
 
 def _walk(node: Node, keys: KeyPath, seen: set[int]) -> Iterator[tuple[KeyPath, int, bool]]:

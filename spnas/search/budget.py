@@ -20,6 +20,10 @@ _FORMS = (
     "8gpu-h (GPUs reserved x hours), 30cpu-min (cores reserved x minutes), 45m (wall) or 200trials"
 )
 
+_HANGS, _PATIENCE_S = 10.0, 600.0
+_HANGS_AT_END, _PATIENCE_AT_END_S = 2.0, 60.0
+_UNKNOWN_S = 3600.0  # where nothing says how long a trial takes
+
 
 @dataclass(frozen=True)
 class Budget:
@@ -146,6 +150,20 @@ class Ledger:
         if not self._lengths:
             return self._expected
         return self._lengths[int(0.8 * len(self._lengths))]
+
+    def timeout_s(self) -> float:
+        """Give the wall seconds after which a trial that starts now is taken to hang.
+
+        Ten times what trials take, and never less than ten minutes: a worker's first trial also reads the data and
+        waits for others' measurements. But where the budget ends, soon after that, since no trial starts that should
+        not have ended by then.
+        """
+        usual = self.trial_seconds
+        patience = max(_HANGS * usual, _PATIENCE_S) if usual else _UNKNOWN_S
+        left = self.seconds_left()
+        if left is None:
+            return patience
+        return min(patience, max(left, 0.0) + max(_HANGS_AT_END * usual, _PATIENCE_AT_END_S))
 
     def may_start(self, trials: int) -> bool:
         """Whether another trial can be started and ended within the budget.

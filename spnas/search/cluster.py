@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from spnas.errors import ConfigError
+import psutil
+
+from spnas.errors import ConfigError, SpnasError
 from spnas.search.plan import Plan
 
 # Ray and Ultralytics read these when they are imported, here and in the workers: no telemetry, no result files of
@@ -38,6 +40,8 @@ for _name, _value in _ENVIRONMENT.items():
 
 import ray  # noqa: E402
 
+LOOPBACK = "127.0.0.1"
+_CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 _ANSWER_S = 10.0
 
 
@@ -68,16 +72,59 @@ def ray_cluster(plan: Plan) -> Iterator[None]:
 def _start(plan: Plan) -> None:
     if plan.visible_gpu is not None:
         os.environ["CUDA_VISIBLE_DEVICES"] = plan.visible_gpu
-    ray.init(
-        address="local",
-        num_cpus=plan.cpus,
-        num_gpus=plan.gpus,
-        include_dashboard=False,
-        log_to_driver=False,
-        logging_level=logging.ERROR,
-        configure_logging=False,
-        _node_ip_address="127.0.0.1",
-    )
+    with _loopback_only():
+        ray.init(
+            address="local",
+            num_cpus=plan.cpus,
+            num_gpus=plan.gpus,
+            include_dashboard=False,
+            log_to_driver=False,
+            logging_level=logging.ERROR,
+            configure_logging=False,
+            _node_ip_address=LOOPBACK,
+        )
+
+
+@contextmanager
+def _loopback_only() -> Iterator[None]:
+    """Have a Ray that is started meanwhile listen on 127.0.0.1 alone.
+
+    On Linux Ray takes 127.0.0.1 for "this machine", puts its address in the network in place of it and listens on all
+    interfaces, unless it is told that this is a machine that forms no clusters, as its Windows and macOS builds are.
+    """
+    constants = ray._private.ray_constants
+    before = constants.ENABLE_RAY_CLUSTER
+    constants.ENABLE_RAY_CLUSTER = False
+    os.environ[_CLUSTERS] = "0"  # for the processes that it starts
+    try:
+        yield
+    finally:
+        constants.ENABLE_RAY_CLUSTER = before
+        del os.environ[_CLUSTERS]
+
+
+class RayWatch:
+    """Notices that the Ray that this process has started is gone, as where the kernel has killed it for its memory.
+
+    Ray itself ends this process half a minute later, without a word that helps.
+    """
+
+    def __init__(self) -> None:
+        children = psutil.Process().children()
+        self._raylets = [child for child in children if child.name() == "raylet"]
+
+    def check(self) -> None:
+        """Check that it is there; of a cluster that was joined, Ray itself tells.
+
+        Raises:
+            SpnasError: It is gone.
+        """
+        for raylet in self._raylets:
+            if not raylet.is_running() or raylet.status() == psutil.STATUS_ZOMBIE:
+                raise SpnasError(
+                    "Ray's own process has ended, killed from outside or for want of memory: "
+                    "`spnas search --resume` goes on"
+                )
 
 
 def _join(address: str) -> None:

@@ -20,6 +20,7 @@ from pydantic import (
 
 from spnas.errors import ConfigError
 from spnas.names import near_miss
+from spnas.runs.yaml_file import YamlError, read_yaml
 from spnas.search.limits import Limit
 
 Positive = Annotated[int, Field(gt=0)]
@@ -87,7 +88,8 @@ class SearchConfig(BaseModel):
             front again; beside a budget in trials as many re-evaluations, at most, as this share of it. 0 for none.
         confirm_epochs: Epochs of a re-evaluation; None for twice those of the proxy training.
         address: `auto` or `HOST:PORT` of a running Ray cluster to join; None starts a private Ray.
-        trial_timeout_s: Seconds after which a trial is given up as hanging.
+        trial_timeout_s: Seconds after which a trial is given up as hanging; None for ten times what trials take, see
+            `Ledger.timeout_s`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -124,7 +126,7 @@ class SearchConfig(BaseModel):
     confirm_share: Annotated[float, Field(ge=0, lt=1)] = 0.2
     confirm_epochs: Positive | None = None
     address: str | None = None
-    trial_timeout_s: Annotated[float, Field(gt=0, le=1e7)] = 3600.0
+    trial_timeout_s: Annotated[float, Field(gt=0, le=1e7)] | None = None
 
     def run_name(self) -> str:
         """Give the run's name, made from the space and the time where none was given."""
@@ -152,11 +154,9 @@ def make_config(options: Mapping[str, Any], file: Path | None = None) -> SearchC
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise ConfigError(f"{file}: cannot be read: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: not a yaml file: {' '.join(str(error).split())}") from None
+        content = read_yaml(file).value
+    except YamlError as error:
+        raise ConfigError(error.problems) from None
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise ConfigError(f"{file}: expected option names with values, got {content!r}")
     return content

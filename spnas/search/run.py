@@ -27,6 +27,7 @@ from spnas.search.progress import Progress, render
 from spnas.search.scheduler import make_rule
 from spnas.search.seeds import seed_architectures
 from spnas.search.spending import charged_to, reserve_for_confirmation, spent_so_far
+from spnas.search.storage import told_where_unwritable
 from spnas.search.study import SearchStudy
 from spnas.search.telling import Telling, told
 
@@ -53,7 +54,7 @@ def search(config: SearchConfig, telling: Telling) -> RunDirectory:
     """
     plan = on_cluster(make_plan(_absolute(config)))
     run = RunDirectory.create(Path(config.results), config.run_name())
-    with run.hold():
+    with run.hold(), told_where_unwritable(run.path):
         return _search(run, _write_plan(run, plan), telling)
 
 
@@ -92,7 +93,7 @@ def resume(path: Path, changes: Mapping[str, Any], telling: Telling) -> RunDirec
     if run.base_weights.is_file():  # already taken from the user's file, or trained
         kept["weights"] = str(run.base_weights.resolve())
     plan = on_cluster(make_plan(make_config({**config.model_dump(), **kept, **changes})))
-    with run.hold():
+    with run.hold(), told_where_unwritable(run.path):
         return _search(run, plan, telling)
 
 
@@ -160,6 +161,7 @@ def _run_phases(
             again=plan.confirm_schedule.epochs / plan.schedule.epochs,
             clock=time.monotonic,
         )
+        coordinator.save()  # a killed sitting may have kept a record and not written the table
         settings = plan.settings(
             run.base_weights,
             base_latency_ms=base["latency_ms"],

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 import tempfile
+import threading
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 # First, since Ray reads the environment that it sets when it is imported.
-from spnas.search.cluster import this_machine
+from spnas.search.cluster import RayWatch, this_machine
 
 # isort: split
 import ray
@@ -25,6 +28,7 @@ from ray.tune.search import Searcher
 
 from spnas.errors import SpnasError
 from spnas.runs import RunDirectory
+from spnas.search.budget import Ledger
 from spnas.search.objective import Evaluation, TrialSettings
 from spnas.search.parcel import Parcel
 from spnas.search.plan import Plan
@@ -63,6 +67,7 @@ class Work(Protocol):
 
     run: RunDirectory
     finished: str | None
+    ledger: Ledger
 
     @property
     def running(self) -> Mapping[str, Any]:
@@ -87,6 +92,22 @@ class Work(Protocol):
         """Keep what came of a piece."""
 
 
+class FirstError:
+    """Keeps the first error of what is called through it: Ray Tune raises another in its place, with its text."""
+
+    def __init__(self) -> None:
+        self.error: Exception | None = None
+
+    @contextmanager
+    def kept(self) -> Iterator[None]:
+        """Keep an error of the block, and let it go on."""
+        try:
+            yield
+        except Exception as error:
+            self.error = self.error or error
+            raise
+
+
 class _StaysInDriver:
     """Pickles to an empty object: Ray's snapshots are not used."""
 
@@ -95,17 +116,30 @@ class _StaysInDriver:
 
 
 class CoordinatedSearcher(_StaysInDriver, Searcher):
-    """Hands the coordinator's proposals to Ray Tune and ended trials back."""
+    """Hands the coordinator's proposals to Ray Tune and ended trials back.
 
-    def __init__(self, coordinator: Work) -> None:
+    Args:
+        coordinator: Proposes, decides, keeps.
+        timeout_s: Seconds after which a trial is given up as hanging; None for what the ledger says when it starts.
+        first: Keeps the first error.
+    """
+
+    def __init__(
+        self, coordinator: Work, timeout_s: float | None = None, first: FirstError | None = None
+    ) -> None:
         super().__init__()
-        self._coordinator = coordinator
+        self._coordinator, self._timeout_s = coordinator, timeout_s
+        self._first = first or FirstError()
+        self._timeouts: dict[str, float] = {}
 
     def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
         """Give the next trial's parameters, None to be asked again, or FINISHED."""
-        proposal = self._coordinator.start(trial_id)
+        with self._first.kept():
+            proposal = self._coordinator.start(trial_id)
         if proposal is not None:
-            return proposal.task
+            timeout_s = self._timeout_s or self._coordinator.ledger.timeout_s()
+            self._timeouts[trial_id] = timeout_s
+            return {**proposal.task, "timeout_s": timeout_s}
         if self._coordinator.finished:
             finished: str = Searcher.FINISHED
             return finished
@@ -115,17 +149,20 @@ class CoordinatedSearcher(_StaysInDriver, Searcher):
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
         """Keep an ended trial."""
-        if trial_id not in self._coordinator.running:
-            return
-        known = result or {}
+        if trial_id in self._coordinator.running:
+            with self._first.kept():
+                self._keep(trial_id, result or {}, error)
+
+    def _keep(self, trial_id: str, known: dict[str, Any], error: bool) -> None:
         if error:  # the result is then the last rung's, if any
-            self._coordinator.lose(trial_id, "the worker died or did not answer in time")
+            reason = f"the worker died or did not answer within {self._timeouts[trial_id]:.0f} s"
+            self._coordinator.lose(trial_id, reason)
             return
         if known.get("lost"):
             self._coordinator.lose(trial_id, known["error"])
             return
         self._coordinator.end(
-            trial_id, _read(result), known.get("error") or None, known.get("seconds")
+            trial_id, _read(known), known.get("error") or None, known.get("seconds")
         )
 
     def save(self, checkpoint_path: str) -> None:
@@ -138,31 +175,47 @@ class CoordinatedSearcher(_StaysInDriver, Searcher):
 class RungScheduler(_StaysInDriver, FIFOScheduler):
     """Stops a trial at a rung where the coordinator says so."""
 
-    def __init__(self, coordinator: Work) -> None:
+    def __init__(self, coordinator: Work, first: FirstError) -> None:
         super().__init__()
-        self._coordinator = coordinator
+        self._coordinator, self._first = coordinator, first
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Decide at a rung."""
         evaluation = _read(result)
-        goes_on = (
-            result.get("final", True)
-            or evaluation is None
-            or self._coordinator.goes_on(trial.trial_id, evaluation)
-        )
+        with self._first.kept():
+            goes_on = (
+                result.get("final", True)
+                or evaluation is None
+                or self._coordinator.goes_on(trial.trial_id, evaluation)
+            )
         decision: str = TrialScheduler.CONTINUE if goes_on else TrialScheduler.STOP
         return decision
 
 
 class TickCallback(_StaysInDriver, tune.Callback):
-    """Calls a function at every turn of Ray Tune's loop."""
+    """Calls functions at every turn of Ray Tune's loop."""
 
-    def __init__(self, tick: Callable[[], None]) -> None:
-        self._tick = tick
+    def __init__(self, first: FirstError, *ticks: Callable[[], None]) -> None:
+        self._first, self._ticks = first, ticks
 
     def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
-        """Call the function."""
-        self._tick()
+        """Call the functions."""
+        with self._first.kept():
+            for tick in self._ticks:
+                tick()
+
+
+@contextmanager
+def _own_interrupts() -> Iterator[None]:
+    """Put back what Ctrl-C did before: Ray Tune leaves its handler, which only ends its own loop, behind."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.getsignal(signal.SIGINT)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def run_base(
@@ -227,12 +280,16 @@ def run_trials(
         plan: What a trial occupies, and when it is given up.
         tick: Called several times a second.
         bench: What latency is measured on; None for a device of the worker.
+
+    Raises:
+        SpnasError: Ray itself has ended.
+        Exception: Whatever the coordinator raised.
     """
     scratch = tempfile.mkdtemp(prefix="spnas-ray-")
+    first = FirstError()
     function = tune.with_parameters(
         evaluate_trial,
         settings=settings,
-        timeout_s=plan.config.trial_timeout_s,
         bench=bench,
         run=RunDirectory(coordinator.run.path.resolve()),
         parcel=Parcel(settings) if plan.config.address else None,
@@ -240,8 +297,8 @@ def run_trials(
     tuner = tune.Tuner(
         tune.with_resources(function, plan.resources),
         tune_config=tune.TuneConfig(
-            search_alg=CoordinatedSearcher(coordinator),
-            scheduler=RungScheduler(coordinator),
+            search_alg=CoordinatedSearcher(coordinator, plan.config.trial_timeout_s, first),
+            scheduler=RungScheduler(coordinator, first),
             num_samples=-1,
             reuse_actors=True,
             trial_dirname_creator=lambda trial: trial.trial_id,
@@ -250,11 +307,17 @@ def run_trials(
             name="trials",
             storage_path=scratch,
             verbose=0,
-            callbacks=[TickCallback(tick)],
+            callbacks=[TickCallback(first, tick, RayWatch().check)],
             failure_config=tune.FailureConfig(max_failures=0),
         ),
     )
     try:
-        tuner.fit()
+        with _own_interrupts():
+            tuner.fit()
+    except Exception:
+        if first.error is None:
+            raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
+    if first.error is not None:  # as it was raised, not as Ray Tune tells it
+        raise first.error

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+import errno
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import optuna
 from sqlalchemy import event
+from sqlalchemy.exc import OperationalError
 
 from spnas.architecture import Architecture
+from spnas.errors import SpnasError
 from spnas.runs import TrialRecord
+
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO)
 
 
 def open_storage(path: Path) -> optuna.storages.RDBStorage:
@@ -30,6 +37,34 @@ def open_storage(path: Path) -> optuna.storages.RDBStorage:
 
     storage.engine.dispose()
     return storage
+
+
+@contextmanager
+def told_where_unwritable(run: Path) -> Iterator[None]:
+    """Tell in a line of a disk that is full, gone or read-only; what the run had is as it was at that moment.
+
+    Args:
+        run: The run directory.
+
+    Raises:
+        SpnasError: The study or a file of the run could not be written.
+    """
+    try:
+        yield
+    except (OSError, OperationalError, optuna.exceptions.StorageInternalError) as error:
+        if isinstance(error, OSError) and error.errno not in _UNWRITABLE:
+            raise
+        reason = getattr(_deepest(error), "strerror", None) or _deepest(error)
+        raise SpnasError(
+            f"run {run} cannot be written: {reason}: `spnas search --resume` goes on once it can be"
+        ) from None
+
+
+def _deepest(error: BaseException) -> BaseException:
+    """Give what an error was raised from at first: SQLite's own words, below SQLAlchemy's and Optuna's."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    return error
 
 
 def record_to_json(record: TrialRecord) -> dict[str, Any]:

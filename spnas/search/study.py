@@ -9,13 +9,14 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution
-from optuna.trial import TrialState
+from optuna.trial import FrozenTrial, TrialState
 
 from spnas.architecture import REGULAR, Architecture, Choice
 from spnas.errors import RunError, SpaceExhaustedError
@@ -41,6 +42,11 @@ _OPTUNA_STATE: dict[State, TrialState] = {
     "failed": TrialState.FAIL,
     "infeasible": TrialState.PRUNED,  # the sampler learns from pruned trials, not from failed ones
 }
+
+
+def _ended(trial: FrozenTrial) -> datetime:
+    """Sort key: the moment of its end; what was killed between keeping the record and telling it ended last."""
+    return trial.datetime_complete or datetime.max
 
 
 @dataclass(frozen=True)
@@ -122,7 +128,7 @@ class SearchStudy:
         self._records: dict[int, TrialRecord] = {}
         self._known: dict[Architecture, TrialRecord | None] = {}
         self._next = 0
-        for trial in self._study.get_trials(deepcopy=False):
+        for trial in sorted(self._study.get_trials(deepcopy=False), key=_ended):
             self._next = max(self._next, trial.user_attrs.get("trial", -1) + 1)
             if "record" in trial.user_attrs:
                 self._remember(record_from_json(trial.user_attrs["record"]))

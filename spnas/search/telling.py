@@ -44,7 +44,7 @@ class Telling:
     @contextmanager
     def log_to(self, file: Path) -> Iterator[None]:
         """Write spnas' log to a file and tell of it."""
-        to_file = logging.FileHandler(file, encoding="utf-8")
+        to_file = _LogFile(file, encoding="utf-8")
         to_file.setFormatter(logging.Formatter(_FORM))
         handlers = [to_file, *([] if self.manner == "quiet" else [self._handler()])]
         logger.setLevel(logging.INFO)
@@ -73,6 +73,13 @@ class Telling:
         handler = logging.StreamHandler(self.console.file)  # rich would break lines at 80 columns
         handler.setFormatter(_Json() if self.manner == "json" else logging.Formatter(_FORM))
         return handler
+
+
+class _LogFile(logging.FileHandler):
+    """A log that says nothing where it cannot be written: the study, on the same disk, ends the search for that."""
+
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802
+        """Leave it at that."""
 
 
 def told(event: Event, **data: Any) -> dict[str, Any]:

@@ -49,7 +49,6 @@ _evaluators: dict[TrialSettings, Evaluator] = {}
 def evaluate_trial(
     config: dict[str, Any],
     settings: TrialSettings,
-    timeout_s: float,
     bench: AnyBench | None = None,
     run: RunDirectory | None = None,
     parcel: Parcel | None = None,
@@ -59,10 +58,9 @@ def evaluate_trial(
     What goes wrong is reported too, so that the worker lives on: a new one takes ten seconds to import everything.
 
     Args:
-        config: The trial's number and its architecture's text; for a re-evaluation the seed too, and whether to
-            measure latency.
+        config: The trial's number, its architecture's text and the seconds after which the process ends itself, should
+            the trial hang; for a re-evaluation the seed too, and whether to measure latency.
         settings: What every trial of the run shares.
-        timeout_s: Seconds after which the process ends itself, should the trial hang.
         bench: What latency is measured on; None for a device of this process.
         run: Where the trial's log goes; None, or a folder that this node does not have, for nowhere.
         parcel: The files that the settings name, where this node may not have them.
@@ -71,19 +69,18 @@ def evaluate_trial(
     if run is not None and run.path.is_dir():
         log = run.trial_log(config["trial"], config.get("number"))
     with trial_log(log):
-        final = _evaluate_and_tell(config, settings, timeout_s, bench, parcel)
+        final = _evaluate_and_tell(config, settings, bench, parcel)
     tune.report(final)
 
 
 def _evaluate_and_tell(
     config: dict[str, Any],
     settings: TrialSettings,
-    timeout_s: float,
     bench: AnyBench | None,
     parcel: Parcel | None,
 ) -> dict[str, Any]:
     """Evaluate; give what Ray Tune is told at the end."""
-    faulthandler.dump_traceback_later(timeout_s, exit=True)
+    faulthandler.dump_traceback_later(config["timeout_s"], exit=True)
     started = time.perf_counter()
     final: dict[str, Any]
     try:

@@ -9,9 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from spnas.errors import DataError
+from spnas.runs.yaml_file import YamlError, read_yaml
 from spnas.tasks.base import DataInfo
 from spnas.tasks.data import embedded_detection
 
@@ -103,9 +102,9 @@ def _find_yaml(data: str) -> Path:
 
 def _read(file: Path) -> dict[str, Any]:
     try:
-        content = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise DataError(f"{file}: cannot be read as yaml: {' '.join(str(error).split())}") from None
+        content = read_yaml(file).value
+    except YamlError as error:
+        raise DataError(error.problems) from None
     if not isinstance(content, dict):
         raise DataError(
             f"{file}: expected a mapping with train, val and names, got {type(content).__name__}"

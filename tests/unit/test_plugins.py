@@ -14,7 +14,7 @@ import pytest
 WORKER = """
 from spnas.search.worker import evaluate_trial
 try:
-    evaluate_trial({"trial": 0, "architecture": ""}, None, 60)
+    evaluate_trial({"trial": 0, "architecture": "", "timeout_s": 60}, None)
 except Exception:
     pass  # there is no run; what matters is what the worker has imported
 from spnas.operators import operator_names

@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import itertools
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -103,3 +108,98 @@ def test_a_number_of_trials_knows_no_time() -> None:
     assert not ledger.may_start(3)
     assert not ledger.exhausted()
     assert ledger.seconds_left() is None
+
+
+def test_a_trial_hangs_that_takes_ten_times_what_trials_take() -> None:
+    clock = Clock()
+    ledger = Ledger(Budget.parse("100trials"), 2, clock=clock)
+    assert ledger.timeout_s() == 3600
+    ledger.note_trial(30)
+    assert ledger.timeout_s() == 600
+    ledger.note_trial(100)
+    assert ledger.timeout_s() == 1000
+
+
+def test_a_trial_that_hangs_does_not_outlive_the_budget_by_much() -> None:
+    clock = Clock()
+    ledger = Ledger(Budget.parse("1h"), 2, clock=clock)
+    ledger.note_trial(100)
+    clock.now += 3600 - 150
+    assert ledger.may_start(0)
+    assert ledger.timeout_s() == 150 + 200
+
+
+@dataclass
+class Running:
+    """A trial of the simulation: the seconds that are left of each of its rungs."""
+
+    started: float
+    rungs: list[float]
+
+
+def simulate(
+    ledger: Ledger, clock: Clock, slots: int, trials: Iterator[list[float]], until: float
+) -> tuple[float, float]:
+    """Run trials as the coordinator does, until the budget is spent or a sitting is cut off.
+
+    Returns:
+        The shortest time that was left at a start, less what a trial takes, and the longest rung that was begun.
+    """
+    running: list[Running] = []
+    least, longest, started = math.inf, 0.0, 0
+    while True:
+        while len(running) < slots and ledger.may_start(started):
+            left = ledger.seconds_left()
+            assert left is not None
+            least = min(least, left - ledger.trial_seconds)
+            running.append(Running(clock.now, next(trials)))
+            started += 1
+        if not running:
+            return least, longest
+        longest = max(longest, *(trial.rungs[0] for trial in running))
+        step = min(trial.rungs[0] for trial in running)
+        if clock.now + step > until:
+            clock.now = until
+            return least, longest
+        clock.now += step
+        for trial in running:
+            trial.rungs[0] -= step
+        for trial in [trial for trial in running if trial.rungs[0] <= 0]:
+            trial.rungs.pop(0)
+            if not trial.rungs:
+                ledger.note_trial(clock.now - trial.started)
+            if not trial.rungs or ledger.exhausted():
+                running.remove(trial)
+
+
+lengths = st.lists(st.floats(1, 200), min_size=1, max_size=4)
+
+
+@given(
+    st.lists(lengths, min_size=1, max_size=10),
+    st.integers(1, 8),
+    st.lists(st.floats(1, 2000), max_size=3),
+    st.floats(0, 500),
+)
+def test_any_search_overshoots_by_one_rung_at_most(
+    shapes: list[list[float]], slots: int, cuts: list[float], first_phase: float
+) -> None:
+    """Whatever trials take, however often it is cut off: all device-seconds are charged, none is begun in vain."""
+    budget = Budget.parse("4gpu-h") if slots > 4 else Budget.parse("3600s")
+    endless = (list(shape) for shape in itertools.cycle(shapes))
+    spent = used = longest = 0.0
+    for cut in [*cuts, math.inf]:
+        clock = Clock()
+        began = clock.now
+        ledger = Ledger(budget, slots, spent=spent, clock=clock)
+        clock.now += first_phase  # base network, tables: charged, too
+        least, rung = simulate(ledger, clock, slots, endless, began + first_phase + cut)
+        assert least > 0
+        longest = max(longest, rung)
+        used += (clock.now - began) * slots
+        spent = ledger.spent
+        assert spent == pytest.approx(used)
+    total = ledger.total
+    assert total is not None
+    assert not ledger.may_start(0)
+    assert used <= total + slots * longest + len(cuts) * first_phase * slots + 1e-6

@@ -40,7 +40,7 @@ def test_reports_every_problem_with_its_place(tmp_path: Path) -> None:
 def test_refuses_a_file_that_holds_no_options(tmp_path: Path, content: str) -> None:
     file = tmp_path / "config.yaml"
     file.write_text(content)
-    with pytest.raises(ConfigError, match=r"config\.yaml: "):
+    with pytest.raises(ConfigError, match=r"config\.yaml:"):
         make_config({"space": "yolov8n", "budget": "1m"}, file)
 
 

@@ -65,8 +65,13 @@ def reports(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return told
 
 
+def task(architecture: Architecture = Architecture(), **more: Any) -> dict[str, Any]:  # noqa: B008
+    """What a worker is given."""
+    return {"trial": 1, "architecture": architecture.text, "timeout_s": 300, **more}
+
+
 def test_reports_rung_and_end(settings: TrialSettings, reports: list[dict[str, Any]]) -> None:
-    worker.evaluate_trial({"trial": 1, "architecture": GHOST.text}, settings, timeout_s=300)
+    worker.evaluate_trial(task(GHOST), settings)
     rung, end = (json.loads(report["evaluation"]) for report in reports)
     assert [report["final"] for report in reports] == [False, True]
     assert (rung["epochs"], end["epochs"]) == (1, 2)
@@ -95,8 +100,7 @@ def test_a_reevaluation_has_the_seed_it_is_given(
 ) -> None:
     longer = dataclasses.replace(settings, schedule=Schedule(epochs=3, batch_size=16))
     for seed, latency in ((0, True), (1, False), (1, False)):
-        task = {"trial": 1, "architecture": GHOST.text, "seed": seed, "latency": latency}
-        worker.evaluate_trial(task, longer, timeout_s=300)
+        worker.evaluate_trial(task(GHOST, seed=seed, latency=latency), longer)
     first, other, same = (json.loads(report["evaluation"]) for report in reports)
     assert [e["epochs"] for e in (first, other, same)] == [3, 3, 3]
     assert first["latency_ratio"] > 0
@@ -110,11 +114,11 @@ def test_a_diverging_trial_is_told_and_the_worker_lives_on(
     settings: TrialSettings, reports: list[dict[str, Any]]
 ) -> None:
     wild = dataclasses.replace(settings, schedule=Schedule(epochs=2, batch_size=16, lr=1e30))
-    worker.evaluate_trial({"trial": 1, "architecture": ""}, wild, timeout_s=300)
+    worker.evaluate_trial(task(), wild)
     assert reports[0]["final"]
     assert reports[0]["evaluation"] == ""
     assert reports[0]["error"].startswith("TrainingError: the loss is")
-    worker.evaluate_trial({"trial": 2, "architecture": ""}, settings, timeout_s=300)
+    worker.evaluate_trial(task(), settings)
     assert reports[-1]["error"] == ""
 
 
@@ -179,7 +183,7 @@ def test_a_trial_whose_node_is_lost_is_run_again_once(
     make_coordinator: Callable[..., Coordinator],
 ) -> None:
     lost = dataclasses.replace(settings, seed=7)  # another evaluator than the other tests'
-    worker.evaluate_trial({"trial": 1, "architecture": GHOST.text}, lost, 300, Gone())
+    worker.evaluate_trial(task(GHOST), lost, Gone())
     (told,) = reports
     assert (told["lost"], told["error"]) == (True, "node:jetson is gone")
     coordinator = make_coordinator()

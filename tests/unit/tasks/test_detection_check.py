@@ -178,7 +178,7 @@ def test_a_wrong_key_is_explained(root: Path, changes: dict[str, object], expect
 
 
 @pytest.mark.parametrize(
-    ("content", "expected"), [("- a\n- b\n", "got list"), ("train: [", "cannot be read as yaml")]
+    ("content", "expected"), [("- a\n- b\n", "got list"), ("train: [", "not valid YAML")]
 )
 def test_a_file_that_is_no_data_yaml(tmp_path: Path, content: str, expected: str) -> None:
     (tmp_path / "data.yaml").write_text(content)
