@@ -68,6 +68,7 @@ def sitting(path: Path, space: SearchSpace, tell: Callable[[], object] = lambda:
             sites=tuple(site.name for site in space.sites),
             slots=SLOTS,
             devices_per_trial=1.0,
+            again=2.0,
             clock=time.monotonic,
         )
         coordinator.save()

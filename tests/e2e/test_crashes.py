@@ -1,0 +1,247 @@
+"""One run through everything that can end a sitting: each time what it had is kept, and the next one goes on."""
+
+from __future__ import annotations
+
+import importlib.util
+import ipaddress
+import os
+import random
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import psutil
+import pytest
+
+from spnas.runs import RunDirectory, TrialRecord
+
+pytestmark = pytest.mark.e2e
+
+HANGS_S = 10
+LOOPBACK = ipaddress.ip_address("127.0.0.1")
+# What goes wrong with which of the first trials, the uniform ones; three input channels are too few for the last.
+FAULTS = {
+    "conv1=ghost:0.5 conv2=ghost:0.5 conv3=ghost:0.5": "raise",
+    "conv1=ghost:0.25 conv2=ghost:0.25 conv3=ghost:0.25": "nan",
+    "conv1=spconv:0.5 conv2=spconv:0.5 conv3=spconv:0.5": "killed",
+    "conv2=spconv:0.25 conv3=spconv:0.25": "once hang",
+}
+
+
+def load(name: str) -> ModuleType:
+    """Import a module of tests/instant, which is no package."""
+    file = Path(__file__).parents[1] / "instant" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+sittings = load("sittings")
+sitting, check_kept = sittings.sitting, sittings.check_kept
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder in which instant trials fail as FAULTS says."""
+    folder = tmp_path_factory.mktemp("crashes")
+    sittings.prepare(folder)
+    (folder / "data" / "pace").write_text("0.05")
+    for architecture, fault in FAULTS.items():
+        (folder / "data" / architecture).write_text(fault)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def disk() -> Iterator[Path]:
+    """A disk of 16 MB for the run, where this process may mount one; else an ordinary folder."""
+    with tempfile.TemporaryDirectory(prefix="spnas-disk-") as name:
+        mount = ["mount", "-t", "tmpfs", "-o", "size=16m", "tmpfs", name]
+        mounted = subprocess.run(mount, capture_output=True, check=False).returncode == 0
+        try:
+            yield Path(name)
+        finally:
+            if mounted:  # at once, whoever may still look at it
+                subprocess.run(["umount", "--lazy", name], check=True)
+
+
+def remount(disk: Path, how: str) -> None:
+    """Make a disk read-only or writable, once the last worker has closed its files there."""
+    for _ in range(100):
+        done = subprocess.run(["mount", "-o", f"remount,{how}", str(disk)], check=False)
+        if done.returncode == 0:
+            return
+        time.sleep(0.5)
+    raise AssertionError(f"{disk} stays busy")
+
+
+@pytest.fixture(scope="module")
+def run(disk: Path) -> RunDirectory:
+    return RunDirectory(disk / "run")
+
+
+@pytest.fixture(scope="module")
+def known() -> list[TrialRecord]:
+    """The records that the sittings before left."""
+    return []
+
+
+def own_form(ip: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Give an address, one of IPv4 that is written as one of IPv6 in its own form."""
+    address = ipaddress.ip_address(ip)
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def note(run: RunDirectory, known: list[TrialRecord]) -> list[TrialRecord]:
+    """Assert that nothing was lost; remember what there is now."""
+    known[:] = check_kept(run, known)
+    return known
+
+
+def test_a_trial_that_goes_wrong_is_told_and_the_search_goes_on(
+    folder: Path, run: RunDirectory, known: list[TrialRecord]
+) -> None:
+    """It raises, its loss is not finite, its worker is killed twice, it hangs once; then the driver is killed."""
+    with sitting(
+        folder,
+        *("--space", "instant.yaml", "--data", "data", "--config", "config.yaml"),
+        *(
+            "--budget",
+            "1000trials",
+            "--confirm-share",
+            "0",
+            "--results",
+            run.path.parent,
+            "--name",
+            "run",
+        ),
+        *("--trial-timeout-s", str(HANGS_S)),
+    ) as search:
+        for trial in (3, 4):
+            search.wait_for(
+                f"trial {trial}: the worker died or did not answer within {HANGS_S} s; "
+            )
+        search.wait_for("trial 4 ")
+        listening, started = search.listening(), search.children("")
+        time.sleep(random.uniform(0, 0.5))
+        search.send(signal.SIGKILL)
+        assert search.end() == -signal.SIGKILL
+    assert psutil.wait_procs(started, timeout=100)[1] == []  # Ray and the workers go with it
+    names = {name for name, _ in listening}
+    assert {"raylet", "gcs_server"} < names
+    assert {own_form(ip) for _, ip in listening} == {LOOPBACK}
+    states = {r.trial: (r.state, r.error) for r in note(run, known)}
+    assert states[0] == ("complete", None)
+    assert states[1] == ("failed", "RuntimeError: a fault that was asked for")
+    assert states[2][0] == "failed"
+    assert states[2][1].startswith("TrainingError: the loss is nan")
+    assert states[3] == (
+        "failed",
+        f"twice: the worker died or did not answer within {HANGS_S} s",
+    )
+    assert states[4][0] in ("complete", "stopped")
+
+
+def test_a_second_search_is_refused_and_two_interrupts_leave_at_once(
+    folder: Path, run: RunDirectory, known: list[TrialRecord]
+) -> None:
+    with sitting(folder, "--resume", run.path) as search:
+        search.wait_for("trial ")
+        second = subprocess.run(
+            [sys.executable, "-m", "spnas", "search", "--resume", str(run.path)],
+            env={
+                **os.environ,
+                "PYTHONPATH": f"{sittings.INSTANT}:{os.environ.get('PYTHONPATH', '')}",
+            },
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert second.returncode == 2
+        assert second.stderr == f"spnas: error: run {run.path} is under way in another process\n"
+        for _ in range(2):
+            search.send(signal.SIGINT)
+            time.sleep(0.2)
+        assert search.end() == 130
+        assert search.lines[-1] == "spnas: interrupted\n"
+    assert len(note(run, known)) > 5
+
+
+def test_the_end_of_ray_is_told(folder: Path, run: RunDirectory, known: list[TrialRecord]) -> None:
+    before = len(known)
+    with sitting(folder, "--resume", run.path) as search:
+        search.wait_for("trial ")
+        (raylet,) = search.children("raylet")
+        raylet.kill()
+        assert search.end() == 1
+        assert "spnas: error: Ray's own process has ended" in search.output
+        assert "Traceback" not in search.output
+    assert len(note(run, known)) > before
+
+
+def test_a_disk_that_cannot_be_written_is_told(
+    folder: Path, disk: Path, run: RunDirectory, known: list[TrialRecord]
+) -> None:
+    if not disk.is_mount():
+        pytest.skip("this process may not mount a small disk")
+    with sitting(folder, "--resume", run.path) as search:
+        search.wait_for("trial ")
+        filler = disk / "filler"
+        with pytest.raises(OSError, match="No space"):
+            filler.write_bytes(bytes(16 << 20))
+        assert search.end() == 1
+        assert search.lines[-1].startswith(f"spnas: error: run {run.path} cannot be written: ")
+        assert "Traceback" not in search.output
+    filler.unlink()
+    note(run, known)
+    remount(disk, "ro")
+    with sitting(folder, "--resume", run.path) as search:
+        assert search.end() == 2
+        assert "cannot be written: Read-only file system" in search.output
+    remount(disk, "rw")
+
+
+def test_an_interrupt_ends_cleanly_with_the_front(
+    folder: Path, run: RunDirectory, known: list[TrialRecord]
+) -> None:
+    with sitting(folder, "--resume", run.path) as search:
+        search.wait_for("trial ")
+        search.send(signal.SIGINT)
+        assert search.end() == 0, search.output
+    assert "interrupted: `spnas search --resume` goes on" in run.log.read_text()
+    sittings.check_front(run, note(run, known))
+
+
+def test_the_budget_counts_all_sittings(
+    folder: Path, run: RunDirectory, known: list[TrialRecord]
+) -> None:
+    """Two cores are reserved, so that a budget in cpu-seconds lasts half as long; what is queued is run, once."""
+    before = sittings.spent(run)
+    budget = int(before) + 40
+    with sitting(folder, "--resume", run.path, "--budget", f"{budget}cpu-s") as search:
+        assert search.end() == 0, search.output
+    records = note(run, known)
+    longest = max(record.device_s for record in records[-10:])
+    assert budget - 10 * longest < sittings.spent(run)
+    assert "the trials' budget is spent" in run.log.read_text().splitlines()[-1]
+    assert sorted(record.trial for record in records) == list(range(len(records)))
+    sittings.check_front(run, records)
+
+
+def test_nobody_else_was_asked_for_anything(folder: Path) -> None:
+    """No driver and no worker of all these sittings tried to reach another machine, or to look one up.
+
+    But for the process of Ray's that asks which cloud this is; see docs/security.md.
+    """
+    spied = folder / "spied"
+    asked = spied.read_text().splitlines() if spied.exists() else []
+    clouds = ("169.254.169.254", "metadata.google.internal")
+    assert not [line for line in asked if not any(f"'{cloud}'" in line for cloud in clouds)]
