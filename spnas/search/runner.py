@@ -93,7 +93,10 @@ class Work(Protocol):
 
 
 class FirstError:
-    """Keeps the first error of what is called through it: Ray Tune raises another in its place, with its text."""
+    """Keeps the first error of what is called through it.
+
+    Ray Tune raises another in its place, with its text, or takes it for a trial's and goes on.
+    """
 
     def __init__(self) -> None:
         self.error: Exception | None = None
@@ -106,6 +109,11 @@ class FirstError:
         except Exception as error:
             self.error = self.error or error
             raise
+
+    def check(self) -> None:
+        """Raise it, where there is one."""
+        if self.error is not None:
+            raise self.error
 
 
 class _StaysInDriver:
@@ -307,7 +315,7 @@ def run_trials(
             name="trials",
             storage_path=scratch,
             verbose=0,
-            callbacks=[TickCallback(first, tick, RayWatch().check)],
+            callbacks=[TickCallback(first, first.check, tick, RayWatch().check)],
             failure_config=tune.FailureConfig(max_failures=0),
         ),
     )
@@ -319,5 +327,4 @@ def run_trials(
             raise
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
-    if first.error is not None:  # as it was raised, not as Ray Tune tells it
-        raise first.error
+    first.check()  # as it was raised, not as Ray Tune tells it
