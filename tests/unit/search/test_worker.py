@@ -154,8 +154,8 @@ def test_out_of_memory_with_half_the_batch_is_a_failed_trial(
     settings: TrialSettings, reports: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     full = Full(monkeypatch, times=2)
-    task = {"trial": 1, "architecture": GHOST.text, "seed": 0, "latency": False}
-    worker.evaluate_trial(task, settings, timeout_s=300)
+    task = {"trial": 1, "architecture": GHOST.text, "seed": 0, "latency": False, "timeout_s": 300}
+    worker.evaluate_trial(task, settings)
     assert full.sizes == [16, 8]
     assert [report["error"] for report in reports] == [
         "OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB"
