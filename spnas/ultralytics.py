@@ -8,6 +8,7 @@ names that class, so loading one imports this module by itself.
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ import ultralytics.models.yolo.detect as stock_detect  # noqa: E402
 import ultralytics.models.yolo.detect.train as stock_train  # noqa: E402
 import ultralytics.models.yolo.model as stock_yolo  # noqa: E402
 from ultralytics.nn.tasks import DetectionModel, yaml_model_load  # noqa: E402
+from ultralytics.utils import LOGGER  # noqa: E402
 
 
 class SpnasDetectionModel(DetectionModel):
@@ -38,7 +40,7 @@ class SpnasDetectionModel(DetectionModel):
         cfg: A model yaml, or its content.
         ch: Channels of the input images.
         nc: Classes to build with instead of the yaml's.
-        verbose: Print the layers.
+        verbose: Print what it is; of a yaml without a `spnas` section the layers.
 
     Raises:
         ModelFileError: The `spnas` section, or anything beside it, cannot be used.
@@ -60,12 +62,16 @@ class SpnasDetectionModel(DetectionModel):
             super().__init__(config, ch=ch, nc=nc, verbose=verbose)
             return
         plain, document = _read(config)
-        super().__init__(plain, ch=ch, nc=nc, verbose=verbose)
+        # Ultralytics would print the layers of the base network.
+        super().__init__(plain, ch=ch, nc=nc, verbose=False)
         self.yaml = {**config, **self.yaml}
         try:
             document.apply(self)
         except ModelFileError as error:
             raise _located(config, error.problems) from None
+        if verbose:
+            LOGGER.info(_described(document))
+            self.info()
 
     def fuse(self, verbose: bool = True, imgsz: int = 640) -> SpnasDetectionModel:
         """Put every operator into its deploy form, then fold the rest as Ultralytics does, in place."""
@@ -135,6 +141,13 @@ def _read(config: dict[str, Any]) -> tuple[dict[str, Any], ModelDocument]:
         return document.network.plain_config(document.network_part), document
     except ModelFileError as error:
         raise _located(config, error.problems) from None
+
+
+def _described(document: ModelDocument) -> str:
+    """Tell the base network and its operators in one line."""
+    counts = Counter(str(choice) for _, choice in document.architecture.items())
+    told = ", ".join(f"{choice} at {count} sites" for choice, count in counts.most_common())
+    return f"spnas: {document.network.name} with {told or 'no operators'}"
 
 
 def _located(config: Mapping[str, Any], problems: list[str]) -> ModelFileError:

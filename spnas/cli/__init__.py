@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import argparse
 import importlib
 import sys
 from collections.abc import Sequence
 from types import ModuleType
 
-from spnas.errors import InputError, SpnasError
+from spnas.cli.parser import CommandParser
+from spnas.errors import ConfigError, InputError, SpnasError
+from spnas.names import near_miss
 from spnas.plugins import load_plugins
 
+# In the order of their use, as `spnas --help` lists them.
 _COMMANDS = (
-    "search",
-    "spaces",
-    "validate",
-    "profile",
-    "latency-table",
-    "pareto",
-    "analyze",
-    "report",
-    "logs",
-    "dashboard",
+    *("spaces", "validate", "profile", "latency-table", "search", "logs", "dashboard"),
+    *("pareto", "report", "analyze", "compare", "train", "val", "export", "doctor", "completion"),
 )
 
 
@@ -29,25 +23,36 @@ def _module(command: str) -> ModuleType:
     return importlib.import_module(f"spnas.cli.{command.replace('-', '_')}")
 
 
-def make_parser() -> argparse.ArgumentParser:
+def make_parser() -> CommandParser:
     """Build the parser of the whole command line."""
-    parser = argparse.ArgumentParser(
-        prog="spnas",
-        description="Neural architecture search over convolution operators: latency against accuracy.",
-    )
     from spnas import __version__
 
+    parser = CommandParser(
+        prog="spnas",
+        usage="spnas COMMAND ...",
+        description="Neural architecture search over convolution operators: latency against accuracy.",
+        examples=(
+            "spnas search --space yolov8n --data my.yaml --budget 45m",
+            "spnas train results/RUN/pareto/03-1a2b3c4d.yaml --epochs 100",
+            "spnas COMMAND --help",
+        ),
+    )
     parser.add_argument("--version", action="version", version=f"spnas {__version__}")
-    subparsers = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    subparsers = parser.add_subparsers(
+        dest="command", metavar="COMMAND", title="commands", prog="spnas", required=True
+    )
     for name in _COMMANDS:
         _module(name).add_parser(subparsers)
+    parser.note_commands(subparsers)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; give the exit code: 0, 1 for a failure, 2 for input that cannot be used."""
-    args = make_parser().parse_args(argv)
+    given = list(sys.argv[1:] if argv is None else argv)
     try:
+        _check_command(given)
+        args = make_parser().parse_args(given)
         load_plugins()
         code: int = _module(args.command).run(args)
     except InputError as error:
@@ -61,3 +66,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         print("spnas: interrupted", file=sys.stderr)
         return 130
     return code
+
+
+def _check_command(given: Sequence[str]) -> None:
+    """Refuse a subcommand that there is not, naming the one that is spelled like it."""
+    command = given[0] if given else ""
+    if command and not command.startswith("-") and command not in _COMMANDS:
+        raise ConfigError(
+            f"unknown command {command!r}, expected one of: {', '.join(_COMMANDS)}"
+            f"{near_miss(command, _COMMANDS)}"
+        )

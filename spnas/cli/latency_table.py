@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from spnas.architecture import REGULAR, Choice
-from spnas.cli.profile import check_numbers
+from spnas.cli.options import DEVICE_HELP, RUNTIME_HELP, check_numbers
 
 if TYPE_CHECKING:
     from spnas.latency import LatencyTable, LayerTimes
@@ -26,14 +26,14 @@ def add_parser(subparsers: Any) -> None:
             "the plain convolution, and prints the ratios. What was measured before is taken from the cache. A search "
             "reads the same measurements."
         ),
+        usage="spnas latency-table --space SPACE [options]",
+        examples=("spnas latency-table --space yolov8n --imgsz 320",),
     )
     parser.add_argument("--space", required=True, help="a shipped space's name, or a space's file")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps; default: auto")
+    parser.add_argument("--device", default="auto", help=DEVICE_HELP)
     parser.add_argument("--imgsz", type=int, help="image size in pixels; default: the network's")
-    parser.add_argument(
-        "--batch", type=int, help="images in a forward; default: the network's own, mostly 1"
-    )
-    parser.add_argument("--runtime", help="what to measure in; default: the device's")
+    parser.add_argument("--batch", type=int, help="images of a forward; default: the network's own")
+    parser.add_argument("--runtime", help=RUNTIME_HELP)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads; default: 1")
     parser.add_argument("--json", action="store_true", help="print JSON, a row a site and choice")
 

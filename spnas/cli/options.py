@@ -1,8 +1,25 @@
-"""What more than one subcommand says of an option."""
+"""What more than one subcommand says of an option, and checks of it."""
 
-# Written out, as asking for the registered names would import torch for every `--help`.
+from __future__ import annotations
+
+from spnas.errors import ConfigError
+
 RUNTIME_HELP = (
-    "what latency is measured in: cuda-graph, cuda-graph-fp16, onnxruntime, onnxruntime-cuda, openvino, openvino-bf16, "
-    "tensorrt, tensorrt-fp16, torch, torch-bf16, torch-compile, torch-fp16 (docs/latency.md says which is for what); "
-    "default: onnxruntime on a CPU, torch elsewhere"
+    "what to measure in (`spnas doctor` lists them); default: onnxruntime on a CPU, torch elsewhere"
 )
+DEVICE_HELP = "auto (the best there is; default), cpu, cuda or mps"
+
+
+def check_numbers(**options: int) -> None:
+    """Check that options are above zero.
+
+    Raises:
+        ConfigError: One line for each that is not.
+    """
+    problems = [
+        f"--{name}: expected a number above 0, got {value}"
+        for name, value in options.items()
+        if value < 1
+    ]
+    if problems:
+        raise ConfigError(problems)

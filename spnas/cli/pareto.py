@@ -30,6 +30,7 @@ def add_parser(subparsers: Any) -> None:
             "form, its ratio to the base network's, accuracy, its difference to the base network's, parameters and "
             "MACs; of a confirmed front also which differences are more than noise."
         ),
+        examples=("spnas pareto results/my-run",),
     )
     parser.add_argument(
         "run", type=Path, metavar="RUN", help="a run directory, such as results/my-run"

@@ -11,11 +11,11 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from spnas.cli.options import RUNTIME_HELP
+from spnas.cli.options import DEVICE_HELP, RUNTIME_HELP, check_numbers
 from spnas.errors import ConfigError, SpnasError
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
+    from torch import nn
 
     from spnas.latency import Counts, Measurement
     from spnas.networks.document import ModelDocument
@@ -32,27 +32,30 @@ def add_parser(subparsers: Any) -> None:
     parser = subparsers.add_parser(
         "profile",
         help="count and measure one model beside its base network",
+        usage="spnas profile (MODEL | --space SPACE [--uniform CHOICE]) [options]",
         description=(
             "Prints parameters and MACs (of the training form, counted by thop), peak memory of a forward and latency "
             "of the deployed form, measured beside the base network's in one session, with the ratio and the spreads. "
             "Weights are fresh: latency does not depend on them. Before that it checks that the deployed form computes "
             "what the training form computes."
         ),
+        examples=(
+            "spnas profile results/RUN/pareto/03-1a2b3c4d.yaml",
+            "spnas profile --space yolov8n --uniform spconv:0.5 --imgsz 320",
+        ),
     )
     parser.add_argument(
         "model", nargs="?", type=Path, metavar="MODEL", help="a model yaml, such as one of a front"
     )
-    parser.add_argument("--space", help="instead: a shipped space's name, or a space's yaml file")
+    parser.add_argument("--space", help="instead: a shipped space's name, or a yaml file")
     parser.add_argument(
         "--uniform",
         metavar="CHOICE",
-        help="with --space: a choice such as spconv:0.5 at every site that offers it; default: the base network",
+        help="with --space: a choice at every site that offers it; default: the base network",
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or mps; default: auto")
+    parser.add_argument("--device", default="auto", help=DEVICE_HELP)
     parser.add_argument("--imgsz", type=int, help="image size in pixels; default: the model's")
-    parser.add_argument(
-        "--batch", type=int, help="images in a forward; default: the network's own, mostly 1"
-    )
+    parser.add_argument("--batch", type=int, help="images of a forward; default: the network's own")
     parser.add_argument("--runtime", help=RUNTIME_HELP)
     parser.add_argument("--threads", type=int, default=1, help="CPU threads; default: 1")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -69,6 +72,7 @@ def run(args: argparse.Namespace) -> int:
         measure,
         peak_memory_mb,
     )
+    from spnas.latency.images import smooth_images
     from spnas.networks import deploy_model
 
     document, size = _subject(args)
@@ -80,11 +84,11 @@ def run(args: argparse.Namespace) -> int:
     lock = device_lock(device).exclusive
     timer = LayerTimer(device, runtime=args.runtime, threads=args.threads, exclusive=lock)
     models = _build(document, imgsz)
-    forms = choose_forms(models[0], _image(imgsz, batch), timer)
+    forms = choose_forms(models[0], smooth_images(imgsz, batch), timer)
     error = max(_check_form(model, imgsz) for model in models)
     own, base = (deploy_model(model) for model in models)
     counts = [count(model, imgsz) for model in models]
-    image = _image(imgsz, batch)
+    image = smooth_images(imgsz, batch)
     measured = measure(
         own,
         base,
@@ -148,42 +152,20 @@ def _uniform(space: str, choice: str | None) -> ModelDocument:
     return parse_document(model_document(network, network.default_classes, architecture))
 
 
-def check_numbers(**options: int) -> None:
-    """Check that options are above zero.
-
-    Raises:
-        ConfigError: One line for each that is not.
-    """
-    problems = [
-        f"--{name}: expected a number above 0, got {value}"
-        for name, value in options.items()
-        if value < 1
-    ]
-    if problems:
-        raise ConfigError(problems)
-
-
 def _build(document: ModelDocument, imgsz: int) -> tuple[nn.Module, nn.Module]:
     """Build the model and its base network, with BatchNorm statistics of the images they will meet."""
     import torch
 
     from spnas.architecture import Architecture
+    from spnas.latency.images import smooth_images
     from spnas.training import reestimate_batchnorm
 
     torch.manual_seed(0)
     base = replace(document, architecture=Architecture())
     models = document.build(), base.build()
     for model in models:
-        reestimate_batchnorm(model, [_image(imgsz, _STATISTICS)])
+        reestimate_batchnorm(model, [smooth_images(imgsz, _STATISTICS)])
     return models
-
-
-def _image(imgsz: int, batch: int) -> Tensor:
-    """Give images that are smooth as photographs are: of noise, deep layers would see next to nothing but its mean."""
-    import torch
-
-    coarse = torch.rand(batch, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    return torch.nn.functional.interpolate(coarse, (imgsz, imgsz), mode="bicubic").clamp(0, 1)
 
 
 def _check_form(model: nn.Module, imgsz: int) -> float:
@@ -197,11 +179,12 @@ def _check_form(model: nn.Module, imgsz: int) -> float:
     """
     import torch
 
+    from spnas.latency.images import smooth_images
     from spnas.latency.runtimes.output_check import tensors
     from spnas.networks import deploy_model
 
     exact = copy.deepcopy(model).double().eval()
-    image = _image(imgsz, 1).double()
+    image = smooth_images(imgsz, 1).double()
     with torch.inference_mode():
         outputs = zip(tensors(exact(image)), tensors(deploy_model(exact)(image)), strict=True)
         error = float(torch.stack([(a - b).abs().max() / a.abs().max() for a, b in outputs]).max())

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-from spnas.cli.options import RUNTIME_HELP
+from spnas.cli.options import DEVICE_HELP
 
 _OPTIONS = (
     "space",
@@ -36,54 +36,35 @@ def add_parser(subparsers: Any) -> None:
     """Add the subcommand."""
     parser = subparsers.add_parser(
         "search",
-        help="search a space for the Pareto front of latency and accuracy",
+        help="search a space for the Pareto front",
+        usage="spnas search --space SPACE --budget BUDGET [options]",
         description=(
-            "Trains the base network (unless --weights is given), then trial after trial: latency of the deployed "
-            "form beside the base's, a short training that inherits the base's weights, and accuracy; at last trains "
-            "and measures the front again. Ctrl-C ends cleanly with the front so far."
+            "Trains the base network, then trial after trial: latency of the deployed form beside the base's, a short "
+            "training, accuracy; at last trains and measures the front again. Ctrl-C ends it with the front so far."
         ),
+        examples=("spnas search --space yolov8n --data my.yaml --budget 45m",),
     )
     _add_what(parser)
     _add_limits(parser)
     _add_latency(parser)
     _add_how(parser)
-    parser.add_argument(
-        "--config", type=Path, help="yaml with these and more options, see docs/search.md"
-    )
-    parser.add_argument(
-        "--resume",
-        type=Path,
-        metavar="RUN",
-        help="go on with a run; --budget may raise it, --confirm-share and --address be given anew",
-    )
-    parser.add_argument(
-        "--dry-run",
-        action="store_true",
-        help="print what the search would do with its budget, from costs measured for seconds; write nothing",
-    )
-    told = parser.add_mutually_exclusive_group()
-    told.add_argument("--quiet", action="store_true", help="say nothing before the front")
-    told.add_argument(
-        "--json",
-        action="store_true",
-        help="print JSON: an object a line for each event, see docs/search.md; with --dry-run the plan",
-    )
+    _add_run(parser)
 
 
 def _add_what(parser: argparse.ArgumentParser) -> None:
     """Add what is searched, on what data, for how long."""
-    parser.add_argument(
-        "--space", help="name of a shipped space (see `spnas spaces`) or a yaml file"
-    )
-    parser.add_argument("--data", help="data.yaml or an ImageFolder; default: the embedded digits")
+    parser.add_argument("--space", help="a shipped space (`spnas spaces`) or a yaml file")
+    parser.add_argument("--data", help="data.yaml or image folder; default: embedded digits")
     parser.add_argument("--budget", help="8gpu-h, 30cpu-min, 45m (wall time) or 200trials")
-    parser.add_argument("--device", help="auto, cpu, cuda or mps; default: the best there is")
-    parser.add_argument("--imgsz", type=int, help="image size in pixels")
-    parser.add_argument("--seed", type=int, help="of everything random; default 0")
-    parser.add_argument("--name", help="name of the run; default: the space and the time")
-    parser.add_argument("--weights", help="weights of the trained base; default: train it first")
+    parser.add_argument("--device", help=DEVICE_HELP)
+    parser.add_argument("--imgsz", type=int, help="pixels; default: the data's or network's")
+    parser.add_argument("--seed", type=int, help="of everything random; default: 0")
+    parser.add_argument("--name", help="of the run; default: the space and the time")
+    parser.add_argument("--weights", help="of the trained base; default: train it first")
     parser.add_argument("--results", help="folder for runs; default: results")
-    parser.add_argument("--gpus-per-trial", type=float, help="GPUs a trial takes; default 1")
+    parser.add_argument(
+        "--gpus-per-trial", type=float, metavar="GPUS", help="that a trial takes; default: 1"
+    )
 
 
 def _add_limits(parser: argparse.ArgumentParser) -> None:
@@ -91,43 +72,55 @@ def _add_limits(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--max-latency",
         metavar="LIMIT",
-        help="train no candidate that is slower: 8ms, or 0.7x the base's; default 1x",
+        help="train none slower: 8ms, 0.7x the base's; default: 1x",
     )
     parser.add_argument(
-        "--max-params", metavar="LIMIT", help="none with more parameters: 2500000, 2.5M or 0.8x"
+        "--max-params", metavar="LIMIT", help="none with more parameters: 2.5M or 0.8x"
     )
     parser.add_argument(
-        "--max-macs", metavar="LIMIT", help="none with more multiply-accumulates: 3G or 0.8x"
+        "--max-macs", metavar="LIMIT", help="none with more multiply-adds: 3G or 0.8x"
     )
 
 
 def _add_latency(parser: argparse.ArgumentParser) -> None:
     """Add where and in what latency is measured."""
-    parser.add_argument("--runtime", help=RUNTIME_HELP)
+    parser.add_argument("--runtime", help="what latency is measured in: `spnas doctor`")
     parser.add_argument(
-        "--latency-on",
-        metavar="WHERE",
-        help="measure latency on cpu, cuda or node:RESOURCE, a node of the Ray cluster; default: where trials train",
+        "--latency-on", metavar="WHERE", help="cpu, cuda or node:RESOURCE of the Ray cluster"
     )
-    parser.add_argument(
-        "--address", help="join a running Ray cluster: auto or HOST:PORT; default: a private Ray"
-    )
+    parser.add_argument("--address", help="of a running Ray cluster: auto or HOST:PORT")
 
 
 def _add_how(parser: argparse.ArgumentParser) -> None:
     """Add how the search goes about it."""
-    parser.add_argument(
-        "--sampler", help="latency-aware, tpe, nsga2 or random; default latency-aware"
-    )
-    parser.add_argument(
-        "--scheduler",
-        help="what stops trials early: promise, epsilon-net or none; default promise",
-    )
+    parser.add_argument("--sampler", help="latency-aware (default), tpe, nsga2 or random")
+    parser.add_argument("--scheduler", help="promise (default), epsilon-net or none")
     parser.add_argument(
         "--confirm-share",
         type=float,
         metavar="SHARE",
-        help="part of the budget kept to train and measure the front again; default 0.2, 0 for none",
+        help="of the budget, to confirm the front; default: 0.2",
+    )
+
+
+def _add_run(parser: argparse.ArgumentParser) -> None:
+    """Add what is asked of the run as a whole."""
+    parser.add_argument(
+        "--config", type=Path, metavar="FILE", help="yaml with these and more options"
+    )
+    parser.add_argument(
+        "--resume",
+        type=Path,
+        metavar="RUN",
+        help="go on with a run; beside it only --budget, --confirm-share and --address",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="print what the budget buys; write nothing"
+    )
+    told = parser.add_mutually_exclusive_group()
+    told.add_argument("--quiet", action="store_true", help="say nothing before the front")
+    told.add_argument(
+        "--json", action="store_true", help="a line of JSON an event; with --dry-run: the plan"
     )
 
 

@@ -16,6 +16,7 @@ def add_parser(subparsers: Any) -> None:
             "Lists the search spaces shipped with spnas: base network, searchable convolutions (sites), distinct "
             "choices, and the decimal logarithm of the number of architectures."
         ),
+        examples=("spnas spaces",),
     )
     parser.add_argument("--json", action="store_true", help="print JSON")
 

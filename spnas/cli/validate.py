@@ -16,6 +16,7 @@ def add_parser(subparsers: Any) -> None:
             "Checks search space files and prints ok for each, or every mistake with its line and key. The exit code "
             "is 2 where there is any."
         ),
+        examples=("spnas validate my_space.yaml",),
     )
     parser.add_argument(
         "paths", nargs="+", type=Path, metavar="PATH", help="a yaml file, or a folder of them"

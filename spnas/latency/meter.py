@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from spnas.errors import ConfigError
 from spnas.latency.estimate import Estimate, drift
-from spnas.latency.runtimes import Session, check_runtime, default_runtime, get_runtime
+from spnas.latency.runtimes import Sampler, Session, check_runtime, default_runtime, get_runtime
 from spnas.latency.runtimes.allocator import gather_in_huge_pages
 from spnas.latency.sampling import Pair, Protocol, Round, ratio_of
 
@@ -107,13 +107,47 @@ def measure(
     check_runtime(name, device)
     with get_runtime(name)(device, threads) as session:
         samplers = session.load(candidate, example), session.load(base, example)
-        with exclusive():
-            pair = Pair(*samplers, protocol or Protocol())
-            pair.warm_up()
-            if device.type == "cpu":
-                gather_in_huge_pages()
-            rounds, warning = _take_undisturbed(pair, limit, session.clock)
-    max_error = max(sampler.max_error for sampler in samplers)
+        return measure_loaded(
+            *samplers,
+            session,
+            device=device,
+            threads=threads,
+            protocol=protocol,
+            limit=limit,
+            exclusive=exclusive,
+        )
+
+
+def measure_loaded(
+    candidate: Sampler,
+    base: Sampler,
+    session: Session,
+    *,
+    device: torch.device,
+    threads: int = 1,
+    protocol: Protocol | None = None,
+    limit: float = math.inf,
+    exclusive: Callable[[], AbstractContextManager[Any]] = contextlib.nullcontext,
+) -> Measurement:
+    """Measure two networks that a session has made ready to be timed; as `measure` otherwise.
+
+    Args:
+        candidate: The candidate.
+        base: The base network.
+        session: What they were made ready in, still open.
+        device: Where they run.
+        threads: CPU threads that the session has.
+        protocol: As for `measure`.
+        limit: As for `measure`.
+        exclusive: As for `measure`.
+    """
+    with exclusive():
+        pair = Pair(candidate, base, protocol or Protocol())
+        pair.warm_up()
+        if device.type == "cpu":
+            gather_in_huge_pages()
+        rounds, warning = _take_undisturbed(pair, limit, session.clock)
+    max_error = max(sampler.max_error for sampler in (candidate, base))
     ratio = ratio_of(rounds)
     ratio = ratio.widened(pair.protocol.process_std * ratio.median)
     return _summarize(rounds, ratio, warning, session, max_error, str(device), threads)

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from torch import nn
 
 from spnas.errors import ConfigError, InputError, ModelFileError
+from spnas.names import near_miss
 
 SCHEMA_VERSION = 1  # of the model yaml
 Kind = Literal["detect", "classify"]
@@ -108,7 +109,9 @@ def get_network(name: str) -> Network:
         InputError: There is none; the message lists those there are.
     """
     if name not in _NETWORKS:
-        raise InputError(f"unknown network {name!r}, expected one of: {', '.join(_NETWORKS)}")
+        raise InputError(
+            f"unknown network {name!r}, expected one of: {', '.join(_NETWORKS)}{near_miss(name, _NETWORKS)}"
+        )
     return _NETWORKS[name]
 
 
@@ -124,7 +127,8 @@ def check_keys(
     allowed = ", ".join(sorted(required | optional))
     missing = [f"{key}: missing" for key in sorted(required - keys)]
     unknown = [
-        f"{key}: unknown key, allowed: {allowed}" for key in sorted(keys - required - optional)
+        f"{key}: unknown key, allowed: {allowed}{near_miss(key, required | optional)}"
+        for key in sorted(keys - required - optional)
     ]
     if missing or unknown:
         raise ModelFileError(missing + unknown)

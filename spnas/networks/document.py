@@ -36,6 +36,16 @@ class ModelDocument:
     forms: dict[str, str]
     document: dict[str, Any]
 
+    @property
+    def num_classes(self) -> int:
+        """Classes that it is built with where nothing else is said."""
+        return int(self.network_part["nc" if "nc" in self.network_part else "num_classes"])
+
+    def with_classes(self, num_classes: int) -> dict[str, Any]:
+        """Give the whole yaml for another number of classes."""
+        key = "nc" if "nc" in self.network_part else "num_classes"
+        return {**self.document, key: num_classes}
+
     def build(self, num_classes: int | None = None) -> nn.Module:
         """Build the model with fresh weights, on the CPU, in training mode.
 

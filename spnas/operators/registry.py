@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from spnas.architecture import Choice, ConvSite
 from spnas.errors import ArchitectureError
+from spnas.names import near_miss
 from spnas.operators.base import Host, Operator
 
 _OPERATORS: dict[str, type[Operator]] = {}
@@ -41,6 +42,7 @@ def get_operator(name: str) -> type[Operator]:
     if name not in _OPERATORS:
         raise ArchitectureError(
             f"unknown operator {name!r}, expected one of: {', '.join(operator_names())}"
+            f"{near_miss(name, operator_names())}"
         )
     return _OPERATORS[name]
 
@@ -63,7 +65,10 @@ def choice_problem(choice: Choice) -> str | None:
     )
     if unknown:
         allowed = ", ".join(own) if own else "none"
-        return f"{choice.op}: unknown parameter {', '.join(unknown)}, allowed: {allowed}"
+        return (
+            f"{choice.op}: unknown parameter {', '.join(unknown)}, allowed: {allowed}"
+            f"{near_miss(unknown[0], own)}"
+        )
     if missing:
         return f"{choice.op}: parameter {', '.join(missing)} is missing"
     return None

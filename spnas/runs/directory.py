@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from spnas.errors import RunError
+from spnas.names import near_miss
 
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
 
@@ -63,7 +64,9 @@ class RunDirectory:
         """
         run = cls(Path(path))
         if not run.path.is_dir():
-            raise RunError(f"run {run.path}: no such folder")
+            siblings = [p.name for p in run.path.parent.glob("*") if p.is_dir()]
+            near = near_miss(run.path.name, siblings)
+            raise RunError(f"run {run.path}: no such folder{near}")
         if not run.config.is_file() and not run.trials.is_file():
             raise RunError(
                 f"{run.path} is not a run directory: expected config.yaml and trials.csv in it, as `spnas search` "
@@ -144,6 +147,11 @@ class RunDirectory:
     def pareto_dir(self) -> Path:
         """The Pareto front's models, one yaml each."""
         return self.path / "pareto"
+
+    @property
+    def trained_dir(self) -> Path:
+        """Full trainings of the front's models, a folder each, named as the model's yaml."""
+        return self.path / "trained"
 
     @property
     def plot(self) -> Path:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime, timezone
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from pydantic import (
@@ -19,12 +19,14 @@ from pydantic import (
 )
 
 from spnas.errors import ConfigError
+from spnas.names import near_miss
 from spnas.search.limits import Limit
 
 Positive = Annotated[int, Field(gt=0)]
 InheritName = Literal["weights", "fitted", "library"]
 SamplerName = Literal["latency-aware", "tpe", "nsga2", "random"]
 SchedulerName = Literal["promise", "epsilon-net", "none"]
+_CHOICES = {"inherit": InheritName, "sampler": SamplerName, "scheduler": SchedulerName}
 MaxLatency = Annotated[Limit, PlainValidator(Limit.latency), PlainSerializer(str)]
 MaxCount = Annotated[Limit, PlainValidator(Limit.count), PlainSerializer(str)]
 
@@ -164,12 +166,16 @@ def _problem(error: Any, given: Mapping[str, Any], file: Path | None) -> str:
     key = ".".join(str(part) for part in error["loc"])
     where = f"--{key.replace('_', '-')}" if key in given or file is None else f"{file}: {key}"
     if error["type"] == "extra_forbidden":
-        return f"{where}: unknown option, allowed: {', '.join(SearchConfig.model_fields)}"
+        near = near_miss(key, SearchConfig.model_fields)
+        return f"{where}: unknown option, allowed: {', '.join(SearchConfig.model_fields)}{near}"
     if error["type"] == "missing":
         return f"{where}: is required"
     if error["type"] == "value_error":  # one of our own
         return f"{where}: {error['ctx']['error']}, got {error['input']!r}"
-    return f"{where}: {error['msg'].lower()}, got {error['input']!r}"
+    near = ""
+    if error["type"] == "literal_error":
+        near = near_miss(str(error["input"]), get_args(_CHOICES[key]))
+    return f"{where}: {error['msg'].lower()}, got {error['input']!r}{near}"
 
 
 def write_config(config: SearchConfig, extra: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ import torch
 
 from spnas.architecture import ConvSite
 from spnas.errors import InputError, SpaceError
+from spnas.names import near_miss
 from spnas.networks import Network, get_network, list_sites, network_names
 from spnas.runs.yaml_file import YamlError, YamlFile, read_yaml
 from spnas.spaces.choices import assign_rules, offer_choices, read_choices, without_choice
@@ -55,9 +56,10 @@ def _find(name_or_path: str) -> Path:
         return path
     if path.suffix in _SUFFIXES or len(path.parts) > 1:
         raise SpaceError(f"{path}: no such file")
-    names = ", ".join(list_spaces())
+    names = list_spaces()
     raise SpaceError(
-        f"unknown search space {name_or_path!r}, expected a yaml file or one of: {names}"
+        f"unknown search space {name_or_path!r}, expected a yaml file or one of: {', '.join(names)}"
+        f"{near_miss(name_or_path, names)}"
     )
 
 

@@ -7,6 +7,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import ErrorDetails
 
+from spnas.names import near_miss
 from spnas.runs.yaml_file import KeyPath, YamlFile
 
 _EXPECTED = {
@@ -83,7 +84,8 @@ def _problem(file: YamlFile, error: ErrorDetails) -> str:
     where = file.where(*keys)
     if error["type"] == "extra_forbidden":
         model = RuleSchema if len(keys) > 1 else SpaceSchema
-        return f"{where}unknown key, allowed: {', '.join(model.model_fields)}"
+        near = near_miss(str(keys[-1]), model.model_fields)
+        return f"{where}unknown key, allowed: {', '.join(model.model_fields)}{near}"
     expected = _ITEMS[str(keys[-2])] if isinstance(keys[-1], int) else _EXPECTED[str(keys[-1])]
     if error["type"] == "missing":
         return f"{where}missing, expected {expected}"

@@ -10,6 +10,7 @@ from functools import cached_property
 
 from spnas.architecture import REGULAR, Architecture, Choice, ConvSite
 from spnas.errors import ArchitectureError
+from spnas.names import near_miss
 from spnas.networks import Network
 
 
@@ -84,6 +85,7 @@ class SearchSpace:
             allowed = ", ".join(map(str, self.uniform_choices()))
             raise ArchitectureError(
                 f"no site of space {self.name} offers {choice}, expected one of: {allowed}"
+                f"{near_miss(str(choice), allowed.split(', '))}"
             )
         preferred = (choice, REGULAR)
         return self.expand(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from spnas.errors import ConfigError
+from spnas.names import near_miss
 from spnas.tasks.base import DataInfo, Task
 
 if TYPE_CHECKING:
@@ -69,7 +70,9 @@ def register_task(kind: str, factory: TaskFactory) -> None:
 
 def _factory(kind: str) -> TaskFactory:
     if kind not in _FACTORIES:
-        raise ConfigError(f"unknown kind of task {kind!r}, known: {', '.join(sorted(_FACTORIES))}")
+        raise ConfigError(
+            f"unknown kind of task {kind!r}, known: {', '.join(sorted(_FACTORIES))}{near_miss(kind, _FACTORIES)}"
+        )
     return _FACTORIES[kind]
 
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from spnas.errors import ConfigError
+from spnas.names import near_miss
 
 
 @dataclass(frozen=True)
@@ -148,5 +149,6 @@ def _entry(name: str) -> _Entry:
     if name not in _RUNTIMES:
         raise ConfigError(
             f"unknown runtime {name!r}, expected one of: {', '.join(runtime_names())}"
+            f"{near_miss(name, runtime_names())}"
         )
     return _RUNTIMES[name]

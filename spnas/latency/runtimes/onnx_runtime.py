@@ -33,6 +33,15 @@ def session_options(threads: int) -> Any:
     return options
 
 
+def onnx_forward(model: bytes | str, example: Tensor, threads: int) -> Forward:
+    """Make an ONNX model, or the file of one, ready to run on an input on the CPU."""
+    session = onnxruntime.InferenceSession(
+        model, session_options(threads), providers=["CPUExecutionProvider"]
+    )
+    feed = {session.get_inputs()[0].name: np.ascontiguousarray(example.numpy())}
+    return lambda: session.run(None, feed)
+
+
 @register_runtime(NAME, ("cpu",))
 @contextmanager
 def onnx_runtime(device: torch.device, threads: int) -> Iterator[DeployedSession]:
@@ -40,10 +49,6 @@ def onnx_runtime(device: torch.device, threads: int) -> Iterator[DeployedSession
     keep_freed_memory()
 
     def prepare(network: nn.Module, example: Tensor) -> Forward:
-        session = onnxruntime.InferenceSession(
-            export(network, example), session_options(threads), providers=["CPUExecutionProvider"]
-        )
-        feed = {session.get_inputs()[0].name: np.ascontiguousarray(example.numpy())}
-        return lambda: session.run(None, feed)
+        return onnx_forward(export(network, example), example, threads)
 
     yield DeployedSession(NAME, device, torch.float32, cpu_clock(threads), prepare)

@@ -33,9 +33,20 @@ def openvino_session(
 
     With one thread a synchronous request does all its work in the calling thread, so its CPU time is the clock.
     """
+    keep_freed_memory()
+
+    def prepare(network: nn.Module, example: Tensor) -> Forward:
+        return openvino_forward(export(network, example), example, threads, dtype)
+
+    yield DeployedSession(name, device, dtype, cpu_clock(threads), prepare)
+
+
+def openvino_forward(
+    model: bytes | str, example: Tensor, threads: int, dtype: torch.dtype = torch.float32
+) -> Forward:
+    """Make a model in ONNX, or the file of one in ONNX or OpenVINO's own format, ready to run on an input."""
     import openvino
 
-    keep_freed_memory()
     config = {
         "NUM_STREAMS": 1,
         "INFERENCE_NUM_THREADS": threads,
@@ -44,21 +55,17 @@ def openvino_session(
         # Pinned threads would wait for whatever else runs on their cores.
         "ENABLE_CPU_PINNING": False,
     }
+    core = openvino.Core()
+    network = core.read_model(model=model)
+    request = core.compile_model(network, "CPU", config).create_infer_request()
+    request.set_input_tensor(openvino.Tensor(example.contiguous().numpy(), shared_memory=True))
+    outputs = range(len(network.outputs))
 
-    def prepare(network: nn.Module, example: Tensor) -> Forward:
-        core = openvino.Core()
-        model = core.read_model(model=export(network, example))
-        request = core.compile_model(model, "CPU", config).create_infer_request()
-        request.set_input_tensor(openvino.Tensor(example.contiguous().numpy(), shared_memory=True))
-        outputs = range(len(model.outputs))
+    def forward() -> object:
+        request.infer(share_outputs=True)
+        return [request.get_output_tensor(i).data for i in outputs]
 
-        def forward() -> object:
-            request.infer(share_outputs=True)
-            return [request.get_output_tensor(i).data for i in outputs]
-
-        return forward
-
-    yield DeployedSession(name, device, dtype, cpu_clock(threads), prepare)
+    return forward
 
 
 for _name, _dtype in (("openvino", torch.float32), ("openvino-bf16", torch.bfloat16)):

@@ -48,7 +48,7 @@ class DeployedSession:
             SpnasError: The network gives another output in the runtime.
         """
         image = example.detach().cpu().float()
-        network = _deployed_copy(model)
+        network = inference_copy(model)
         expected = expect(network, image, effective_dtype(self.dtype, self.device))
         with torch.inference_mode():
             forward = self.prepare(network, image)
@@ -56,8 +56,8 @@ class DeployedSession:
         return Sampler(torch.inference_mode()(lambda n: self.timer.sample(forward, n)), off)
 
 
-def _deployed_copy(model: nn.Module) -> nn.Module:
-    """Copy a network to the CPU; heads that have an `export` switch (Ultralytics') give their one deployed output."""
+def inference_copy(model: nn.Module) -> nn.Module:
+    """Copy a network to the CPU in eval mode; heads with an `export` switch (Ultralytics') give one deployed output."""
     network = copy.deepcopy(model).cpu().eval()
     for module in network.modules():
         if hasattr(module, "export"):

@@ -12,7 +12,6 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from spnas.cli.options import RUNTIME_HELP
 from spnas.errors import ConfigError, SpnasError
 from spnas.latency import Protocol, check_runtime, default_runtime, measure, runtime_names
 from spnas.latency.runtimes import Session, get_runtime
@@ -166,11 +165,6 @@ def test_the_default_is_what_needs_nothing_more() -> None:
     assert default_runtime(CPU) == "onnxruntime"
     assert default_runtime(CUDA) == default_runtime(torch.device("mps")) == "torch"
     check_runtime("onnxruntime", CPU)
-
-
-def test_the_help_names_all() -> None:
-    listed = RUNTIME_HELP.partition(":")[2].partition("(")[0]
-    assert [name.strip() for name in listed.split(",")] == runtime_names()
 
 
 @pytest.mark.parametrize("device", [CPU, CUDA])
