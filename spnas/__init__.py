@@ -12,6 +12,7 @@ from spnas.architecture import Architecture, Choice, ConvSite
 from spnas.errors import InputError, SpnasError
 
 if TYPE_CHECKING:
+    from spnas.finish import compare_runs, export_model, train_model, validate_model
     from spnas.latency import deploy
     from spnas.networks import deploy_model, load_model, load_pareto
     from spnas.operators import Host, Operator, register_operator
@@ -28,13 +29,17 @@ _LAZY = {
     "Operator": "spnas.operators",
     "SearchSpace": "spnas.spaces",
     "YOLO": "spnas.ultralytics",
+    "compare_runs": "spnas.finish",
     "deploy": "spnas.latency",
     "deploy_model": "spnas.networks",
+    "export_model": "spnas.finish",
     "load_model": "spnas.networks",
     "load_pareto": "spnas.networks",
     "load_results": "spnas.runs",
     "load_space": "spnas.spaces",
     "register_operator": "spnas.operators",
+    "train_model": "spnas.finish",
+    "validate_model": "spnas.finish",
 }
 
 __all__ = [
@@ -49,13 +54,17 @@ __all__ = [
     "SearchSpace",
     "SpnasError",
     "__version__",
+    "compare_runs",
     "deploy",
     "deploy_model",
+    "export_model",
     "load_model",
     "load_pareto",
     "load_results",
     "load_space",
     "register_operator",
+    "train_model",
+    "validate_model",
 ]
 
 

@@ -7,6 +7,7 @@ names that class, so loading one imports this module by itself.
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections import Counter
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from spnas.architecture import Architecture, Choice, ConvSite
 from spnas.errors import ArchitectureError, ModelFileError
 from spnas.networks.deploy import deploy_operators
 from spnas.networks.document import ModelDocument, parse_document
+from spnas.networks.inherit import is_tensor_file, load_base_weights
 from spnas.networks.load import read_document
 from spnas.networks.yolo import Yolo, ultralytics_tasks
 from spnas.operators import Host, get_operator, operator_names
@@ -97,6 +99,19 @@ class SpnasDetectionModel(DetectionModel):
                 f"({own.text or 'all regular'}), got those of {given.id} ({given.text})"
             )
 
+    def with_weights(self, path: Path) -> nn.Module:
+        """Give this model, or the base network it was made from, with the weights of a file of tensors.
+
+        Raises:
+            InputError: The file is for another network.
+        """
+        model = copy.deepcopy(self)
+        if "spnas" in self.yaml and not _has_names_of(self, path):
+            plain, _ = _read(self.yaml)
+            model = DetectionModel(plain, ch=self.yaml["channels"], verbose=False)
+        load_base_weights(model, path)
+        return model
+
     def _inherit(self, weights: nn.Module | dict[str, Any], verbose: bool) -> None:
         """Load plain weights as Ultralytics does into the base network, then let the operators start from them."""
         plain, document = _read(self.yaml)
@@ -128,6 +143,21 @@ class YOLO(stock_yolo.YOLO):
             read_document(path)
         super()._new(cfg, task=task, verbose=verbose)
 
+    def load(self, weights: Any = "yolo26n.pt") -> YOLO:
+        """Load a checkpoint as Ultralytics does, or a run's file of tensors, such as `weights/base.pt`.
+
+        Args:
+            weights: A checkpoint, a module, or a file of tensors of the base network or of this very model.
+
+        Raises:
+            InputError: The file of tensors is another network's.
+        """
+        is_file = isinstance(weights, str | Path) and is_tensor_file(Path(weights))
+        if is_file and isinstance(self.model, SpnasDetectionModel):
+            weights = self.model.with_weights(Path(weights))
+        super().load(weights)
+        return self
+
 
 def _read(config: dict[str, Any]) -> tuple[dict[str, Any], ModelDocument]:
     """Give what Ultralytics builds the base network from, and the model yaml with the operators."""
@@ -141,6 +171,11 @@ def _read(config: dict[str, Any]) -> tuple[dict[str, Any], ModelDocument]:
         return document.network.plain_config(document.network_part), document
     except ModelFileError as error:
         raise _located(config, error.problems) from None
+
+
+def _has_names_of(model: nn.Module, path: Path) -> bool:
+    """Whether a file of tensors names a model's own."""
+    return set(torch.load(path, map_location="meta", weights_only=True)) == set(model.state_dict())
 
 
 def _described(document: ModelDocument) -> str:

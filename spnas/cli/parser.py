@@ -50,6 +50,10 @@ class CommandParser(argparse.ArgumentParser):
     ) -> argparse.Namespace:
         """Parse; tell of options that there are not, with those that are spelled like them."""
         parsed, unknown = self.parse_known_args(args, namespace)
+        if hasattr(parsed, "settings"):
+            # argparse takes SETTING=VALUE only where it stands right behind MODEL, not behind an option.
+            parsed.settings = [*parsed.settings, *filter(_is_setting, unknown)]
+            unknown = [text for text in unknown if not _is_setting(text)]
         if unknown:
             command = self.commands.get(parsed.command, self)
             known = [name for action in command._actions for name in action.option_strings]
@@ -59,6 +63,10 @@ class CommandParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """End with exit code 2 and one line."""
         self.exit(2, f"spnas: error: {message} (see `{self.prog} --help`)\n")
+
+
+def _is_setting(text: str) -> bool:
+    return "=" in text and not text.startswith("-")
 
 
 def _with_near_misses(unknown: Iterable[str], known: Iterable[str]) -> str:

@@ -34,7 +34,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "settings",
         nargs="*",
-        default=[],
+        default=(),
         metavar="SETTING=VALUE",
         help="of a YOLO: any other setting of `yolo train`",
     )

@@ -50,6 +50,15 @@ def load_base_weights(model: nn.Module, path: str | PathLike[str]) -> None:
     model.load_state_dict(fitting, strict=False)
 
 
+def is_tensor_file(path: Path) -> bool:
+    """Whether a file holds tensors by name, as spnas writes them, and is no checkpoint of Ultralytics."""
+    try:
+        _checked(torch.load(path, map_location="meta", weights_only=True))
+    except (*_UNREADABLE, OSError):
+        return False
+    return True
+
+
 def _other_classes(
     own: Mapping[str, Tensor], given: Mapping[str, Tensor], fitting: Mapping[str, Tensor]
 ) -> bool:

@@ -42,7 +42,9 @@ def test_a_name_is_registered_once() -> None:
 def test_unknown_operator_lists_those_there_are() -> None:
     known = ", ".join(operator_names())
     assert "ghost, " in known
-    with pytest.raises(ArchitectureError, match=f"'spkonv', expected one of: {known} \\(did you mean spconv"):
+    with pytest.raises(
+        ArchitectureError, match=f"'spkonv', expected one of: {known} \\(did you mean spconv"
+    ):
         get_operator("spkonv")
 
 
