@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
@@ -19,6 +20,8 @@ from spnas.finish.options import TrainingOptions
 from spnas.finish.start import starting_model
 from spnas.runs import write_model_yaml, write_text_atomic
 from spnas.tasks import check_data
+
+logger = logging.getLogger("spnas")
 
 
 @dataclass(frozen=True)
@@ -84,6 +87,7 @@ def train_model(
     info = check_data(found.kind, found.data(data))
     torch.manual_seed(seed)
     model, start = starting_model(found, info.num_classes, weights=weights, scratch=scratch)
+    logger.info("%s: training from %s, into %s", found.path, start, found.folder)
     found.folder.mkdir(parents=True)
     write_model_yaml(found.folder / MODEL_FILE, found.document.with_classes(info.num_classes))
     if found.is_yolo:
