@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def run(args: argparse.Namespace) -> int:
     from spnas.finish import resume_training, train_model
 
     _show_progress()
-    settings = _settings(args.settings)
+    settings = _settings(args.settings, vars(args))
     if args.resume:
         _refuse_beside_resume(args)
         trained = resume_training(args.model, args.output)
@@ -82,7 +83,7 @@ def run(args: argparse.Namespace) -> int:
             weights=args.weights,
             scratch=args.scratch,
             output=args.output,
-            settings=settings,
+            **settings,
         )
     scores = ", ".join(
         f"{name} {value:.4f}" for name, value in trained.scores.items() if not name.endswith("_std")
@@ -101,15 +102,25 @@ def _show_progress() -> None:
     logger.setLevel(logging.INFO)
 
 
-def _settings(texts: list[str]) -> dict[str, Any]:
+def _settings(texts: Sequence[str], options: Mapping[str, Any]) -> dict[str, Any]:
     """Read `name=value` as Ultralytics' command line does."""
     import yaml
 
-    wrong = [text for text in texts if not text.partition("=")[0].isidentifier() or "=" not in text]
-    if wrong:
-        raise ConfigError([f"{text}: expected SETTING=VALUE, such as lr0=0.005" for text in wrong])
-    pairs = (text.partition("=") for text in texts)
-    return {name: yaml.safe_load(value) for name, _, value in pairs}
+    found: dict[str, Any] = {}
+    problems = []
+    for text in texts:
+        name, equals, value = text.partition("=")
+        try:
+            found[name] = yaml.safe_load(value)
+        except yaml.YAMLError:
+            equals = ""
+        if not name.isidentifier() or not equals:
+            problems.append(f"{text}: expected SETTING=VALUE, such as lr0=0.005")
+        elif name in options:
+            problems.append(f"{text}: expected it as an option, --{name} {value}")
+    if problems:
+        raise ConfigError(problems)
+    return found
 
 
 def _refuse_beside_resume(args: argparse.Namespace) -> None:

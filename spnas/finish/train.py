@@ -53,7 +53,7 @@ def train_model(
     weights: str | PathLike[str] | None = None,
     scratch: bool = False,
     output: str | PathLike[str] | None = None,
-    settings: Mapping[str, Any] | None = None,
+    **settings: Any,
 ) -> Trained:
     """Train a found model fully.
 
@@ -68,21 +68,21 @@ def train_model(
         weights: Weights of the trained base network to inherit from; None for those of the run.
         scratch: Start from fresh weights instead.
         output: Folder to write, which must not exist; None for `trained/<name of the yaml>` in the run directory.
-        settings: Ultralytics' other training settings, such as `{"lr0": 0.005}`, for a YOLO.
+        settings: Ultralytics' other training settings, such as `lr0=0.005`, for a YOLO.
 
     Raises:
         InputError: Something given cannot be used; nothing was written then.
         TrainingError: The loss is not a finite number.
     """
     found = find_model(path, output)
-    _check(found, weights, scratch, settings or {})
+    _check(found, weights, scratch, settings)
     options = TrainingOptions(
         imgsz=found.imgsz(imgsz),
         device=_device(found, device),
         epochs=epochs,
         batch=batch,
         seed=seed,
-        settings=settings or {},
+        settings=settings,
     )
     info = check_data(found.kind, found.data(data))
     torch.manual_seed(seed)

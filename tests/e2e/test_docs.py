@@ -17,7 +17,10 @@ from spnas.search.config import read_config
 
 pytestmark = [pytest.mark.e2e, pytest.mark.alone]
 
-PAGES = ("README", *(f"docs/{page}" for page in ("index", "networks", "ultralytics")))
+PAGES = (
+    "README",
+    *(f"docs/{page}" for page in ("index", "networks", "ultralytics", "after-the-search")),
+)
 WITHOUT_RUN = tuple(f"docs/{page}" for page in ("search", "latency", "tasks", "extending"))
 SHORT = "epochs=1, imgsz=64, batch=8, workers=0, plots=False"
 
@@ -53,6 +56,7 @@ def folder(detection_run: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     data["path"] = str(detection_run.parents[1])
     for name in ("my.yaml", "data.yaml"):
         (folder / name).write_text(yaml.safe_dump(data))
+    (folder / "images").symlink_to(detection_run.parents[1] / "images")
     (folder / "base.pt").symlink_to(detection_run / "weights" / "base.pt")
     torch.save(spnas.load_pareto(detection_run)[0].build().state_dict(), folder / "trained.pt")
     YOLO("yolov8n.yaml").save(folder / "yolov8n.pt")

@@ -48,6 +48,8 @@ def test_help_fits_a_screen_and_has_an_example(
         (["profile", "--space", "resnet20-cifar", "--uniform", "gost:0.5"], "mean ghost:0.5"),
         (["completion", "fish"], "invalid choice: 'fish'"),
         (["train"], "required: MODEL"),
+        (["train", "a.yaml", "--seed", "1", "epochs=3"], "expected it as an option, --epochs 3"),
+        (["train", "a.yaml", "lr0"], "lr0: expected SETTING=VALUE"),
         ([], "required: COMMAND"),
     ],
 )

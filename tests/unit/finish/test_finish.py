@@ -140,7 +140,7 @@ def test_what_cannot_be_done_is_told(run: RunDirectory, trained: Trained, tmp_pa
     with pytest.raises(ConfigError, match="only YOLOs can go on with a training"):
         resume_training(path)
     with pytest.raises(ConfigError, match="lr0: settings of Ultralytics' trainer, which does not"):
-        train_model(path, output=tmp_path / "a", settings={"lr0": 0.1})
+        train_model(path, output=tmp_path / "a", lr0=0.1)
     with pytest.raises(ConfigError, match=r"--epochs: expected a number above 0, got 0"):
         train_model(path, output=tmp_path / "a", epochs=0)
     with pytest.raises(
