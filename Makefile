@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 DEMO_NAME ?= demo-$(shell date +%Y%m%d-%H%M%S)
 
-.PHONY: demo test lint docs clean
+.PHONY: demo test lint docs bench clean
 
 $(VENV)/installed: pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -30,6 +30,12 @@ lint: $(VENV)/installed
 # Into build/site; every warning is an error. (Material's own notice of its successor is not about these pages.)
 docs: $(VENV)/installed
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+
+# Those that need no data, some ten minutes each, on an idle machine; benchmarks/README.md tells of the others.
+bench: $(VENV)/installed
+	mkdir -p build/bench
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/operators.py > build/bench/operators.md
+	OMP_NUM_THREADS=1 $(BIN)/python benchmarks/latency_table.py > build/bench/latency_table.md
 
 clean:
 	rm -rf $(VENV) build
