@@ -177,11 +177,8 @@ def _print(facts: dict[str, Any]) -> None:
     print(f"memory    {_amount(facts['memory'])}")
     for place in facts["disk"]:
         print(f"disk      {_amount(place)}, {place['what']}: {place['path']}")
-    usable = [runtime for runtime in facts["runtimes"] if runtime["devices"]]
-    print("runtimes  " + ", ".join(runtime["name"] for runtime in usable))
-    for runtime in facts["runtimes"]:
-        if runtime["lacks"]:
-            print(f"  not     {runtime['name']}: {runtime['lacks']}")
+    for reason, names in _by_reason(facts["runtimes"]).items():
+        print(f"{'  not' if reason else 'runtimes':8}  {names}{f': {reason}' if reason else ''}")
     for extra in facts["extras"]:
         name, missing = extra["name"], ", ".join(extra["missing"])
         how = f"missing {missing} (pip install 'spnas[{name}]')" if missing else "installed"
@@ -189,6 +186,15 @@ def _print(facts: dict[str, Any]) -> None:
     print(f"plugins   {', '.join(facts['plugins']) or 'none'}")
     clusters = [f"a cluster at {address}" for address in facts["ray_clusters"]]
     print(f"Ray       {', '.join(clusters) or 'no cluster on this machine'}")
+
+
+def _by_reason(runtimes: list[dict[str, Any]]) -> dict[str, str]:
+    """Group the runtimes by what they lack, those that lack nothing first."""
+    reasons = sorted({runtime["lacks"] or "" for runtime in runtimes})
+    return {
+        reason: ", ".join(r["name"] for r in runtimes if (r["lacks"] or "") == reason)
+        for reason in reasons
+    }
 
 
 def _amount(place: dict[str, Any]) -> str:

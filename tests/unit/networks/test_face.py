@@ -12,10 +12,11 @@ import torch
 import ultralytics
 from torch import Tensor, nn
 from ultralytics.nn.tasks import DetectionModel
+from ultralytics.utils import LOGGER
 
 import spnas
 from spnas.architecture import Architecture
-from spnas.errors import ArchitectureError, ModelFileError
+from spnas.errors import ArchitectureError, InputError, ModelFileError
 from spnas.networks import get_network, load_model, model_document
 from spnas.runs.model_yaml import write_model_yaml
 from spnas.ultralytics import SpnasDetectionModel
@@ -111,6 +112,30 @@ def test_weights_of_the_same_architecture_are_copied(found: Path) -> None:
     assert not equal(first, second)
     first.load({"model": second, "ema": None}, verbose=False)
     assert equal(first, second)
+
+
+def test_a_runs_files_of_tensors_are_loaded(found: Path, tmp_path: Path) -> None:
+    torch.manual_seed(1)
+    base = get_network("yolov8n").build(3)
+    torch.save(base.state_dict(), tmp_path / "base.pt")
+    expected = spnas.networks.apply_architecture(base, HEAD)
+    model = spnas.YOLO(found).load(tmp_path / "base.pt")
+    assert equal(model.model, expected)
+    assert model.ckpt  # without it, Ultralytics' train() would begin with fresh weights
+    torch.save(expected.state_dict(), tmp_path / "own.pt")
+    assert equal(spnas.YOLO(found).load(str(tmp_path / "own.pt")).model, expected)
+    torch.save(get_network("resnet20-cifar").build(3).state_dict(), tmp_path / "other.pt")
+    with pytest.raises(InputError, match=r"other\.pt is for another network"):
+        model.load(tmp_path / "other.pt")
+
+
+def test_what_is_printed_of_a_model_is_its_own(
+    found: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO", logger=LOGGER.name):
+        model = SpnasDetectionModel(str(found), verbose=True)
+    assert "yolov8n with ghost:0.5 at 1 sites, spconv:0.25 at 1 sites" in caplog.text
+    assert f"{sum(p.numel() for p in model.parameters()):,} parameters" in caplog.text
 
 
 def test_weights_of_another_architecture_are_refused(found: Path) -> None:
