@@ -16,9 +16,9 @@ import torch
 import yaml
 from torch import nn
 
-from spnas.finish.model import FoundModel
+from spnas.finish.model import MODEL_FILE, FoundModel
 from spnas.finish.options import TrainingOptions
-from spnas.runs import atomic_file, write_text_atomic
+from spnas.runs import atomic_file, write_model_yaml, write_text_atomic
 from spnas.tasks import open_task
 from spnas.tasks.base import DataInfo
 from spnas.training import Schedule, TrainingResult
@@ -87,7 +87,8 @@ def train(
         epochs=epochs, rungs=tuple(range(1, epochs)), batch_size=batch, lr=LR, warmup=0.05
     )
     model.to(device)
-    found.weights.parent.mkdir()
+    found.weights.parent.mkdir(parents=True, exist_ok=True)
+    write_model_yaml(found.folder / MODEL_FILE, found.document.with_classes(info.num_classes))
     _write_args(found.folder, info, options, {"epochs": epochs, "batch": batch, "lr": LR})
     keeper = _Keeper(model, found, epochs)
     train_on_task(

@@ -10,15 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 
 from spnas.device import resolve_device
 from spnas.errors import ConfigError, RunError
 from spnas.finish import recipe, yolo
-from spnas.finish.model import MODEL_FILE, FoundModel, find_model
+from spnas.finish.model import FoundModel, find_model
 from spnas.finish.options import TrainingOptions
 from spnas.finish.start import starting_model
-from spnas.runs import write_model_yaml, write_text_atomic
 from spnas.tasks import check_data
 
 logger = logging.getLogger("spnas")
@@ -67,7 +65,8 @@ def train_model(
         seed: Of everything random.
         weights: Weights of the trained base network to inherit from; None for those of the run.
         scratch: Start from fresh weights instead.
-        output: Folder to write, which must not exist; None for `trained/<name of the yaml>` in the run directory.
+        output: Folder to write, which must hold no training yet; None for `trained/<name of the yaml>` in the run
+            directory.
         settings: Ultralytics' other training settings, such as `lr0=0.005`, for a YOLO.
 
     Raises:
@@ -88,14 +87,8 @@ def train_model(
     torch.manual_seed(seed)
     model, start = starting_model(found, info.num_classes, weights=weights, scratch=scratch)
     logger.info("%s: training from %s, into %s", found.path, start, found.folder)
-    found.folder.mkdir(parents=True)
-    write_model_yaml(found.folder / MODEL_FILE, found.document.with_classes(info.num_classes))
-    if found.is_yolo:
-        data_yaml = found.folder / "data.yaml"
-        write_text_atomic(data_yaml, yaml.safe_dump(info.document(), sort_keys=False))
-        scores = yolo.train(found, model, data_yaml, options)
-    else:
-        scores = recipe.train(found, model, info, options)
+    train = yolo.train if found.is_yolo else recipe.train
+    scores = train(found, model, info, options)
     return Trained(found.folder, found.weights, scores, start)
 
 
@@ -134,10 +127,9 @@ def _check(
             f"{', '.join(settings)}: settings of Ultralytics' trainer, which does not train "
             f"{found.document.network.name}"
         )
-    if found.folder.exists():
-        raise RunError(
-            f"{found.folder} exists: go on with an interrupted training by --resume, or give another --output"
-        )
+    if found.weights.parent.exists() and any(found.weights.parent.iterdir()):
+        resume = "go on with it by --resume, or " if found.is_yolo else ""
+        raise RunError(f"{found.folder} holds a training: {resume}give another --output")
 
 
 def _device(found: FoundModel, name: str) -> str:

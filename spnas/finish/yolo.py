@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from ultralytics.utils import LOGGER
 
 from spnas.errors import ConfigError, RunError, TrainingError
-from spnas.finish.model import FoundModel
+from spnas.finish.model import MODEL_FILE, FoundModel
 from spnas.finish.options import TrainingOptions
 from spnas.names import near_miss
 from spnas.runs import write_model_yaml
@@ -54,24 +54,29 @@ def check_settings(settings: Mapping[str, Any]) -> None:
 
 
 def train(
-    found: FoundModel, model: nn.Module, data: Path, options: TrainingOptions
+    found: FoundModel, model: nn.Module, info: DataInfo, options: TrainingOptions
 ) -> dict[str, float]:
     """Train by Ultralytics, into the model's folder.
 
     Args:
         found: The model.
         model: The same model with the weights to start from.
-        data: The data.yaml.
+        info: The data set, checked.
         options: What to train with.
 
     Returns:
         The best epoch's figures.
     """
+    content = found.document.with_classes(info.num_classes)
     trained = YOLO(found.path, task="detect").load(model)
+    # Not before: for several GPUs Ultralytics takes the whole folder away first.
+    trained.add_callback(
+        "on_train_start", lambda _: write_model_yaml(found.folder / MODEL_FILE, content)
+    )
     given = {"epochs": options.epochs, "batch": options.batch}
     with _errors_of_ultralytics():
         trained.train(
-            data=str(data.resolve()),
+            data=str(info.source.resolve()),
             imgsz=options.imgsz,
             device=options.device.removeprefix("cuda:"),
             seed=options.seed,

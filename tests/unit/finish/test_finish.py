@@ -135,7 +135,7 @@ def test_a_file_that_computes_something_else_is_an_error_and_does_not_stay(
 
 def test_what_cannot_be_done_is_told(run: RunDirectory, trained: Trained, tmp_path: Path) -> None:
     path = found_yaml(run)
-    with pytest.raises(RunError, match="00-found exists: go on with"):
+    with pytest.raises(RunError, match="00-found holds a training: give another --output"):
         train_model(path)
     with pytest.raises(ConfigError, match="only YOLOs can go on with a training"):
         resume_training(path)
