@@ -18,7 +18,8 @@ from torch import nn
 
 from spnas.finish.model import MODEL_FILE, FoundModel
 from spnas.finish.options import TrainingOptions
-from spnas.runs import atomic_file, write_model_yaml, write_text_atomic
+from spnas.runs import write_model_yaml, write_text_atomic
+from spnas.search.preparation import save_weights
 from spnas.tasks import open_task
 from spnas.tasks.base import DataInfo
 from spnas.training import Schedule, TrainingResult
@@ -100,12 +101,6 @@ def train(
         progress=keeper.note_loss,
     )
     return keeper.best
-
-
-def save_weights(model: nn.Module, path: Path) -> None:
-    """Write the model's tensors, atomically."""
-    with atomic_file(path) as file:
-        torch.save({name: tensor.cpu() for name, tensor in model.state_dict().items()}, file)
 
 
 def _write_args(
