@@ -26,6 +26,7 @@ def add_parser(subparsers: Any) -> None:
             "Tells which sites and operators matter for accuracy and latency, what the front's models choose, how far "
             "the ranks of short trainings can be trusted, and what the search cost; writes the tables to RUN/analysis/."
         ),
+        examples=("spnas analyze results/my-run",),
     )
     parser.add_argument(
         "run", type=Path, metavar="RUN", help="a run directory, such as results/my-run"

@@ -19,6 +19,7 @@ def add_parser(subparsers: Any) -> None:
             "Prints what a trial of a run is, and what its worker said: counts, latency, losses, scores, and "
             "the traceback where it failed; then the same of its re-evaluations. A trial under way is printed so far."
         ),
+        examples=("spnas logs results/my-run 12",),
     )
     parser.add_argument(
         "run", type=Path, metavar="RUN", help="a run directory, such as results/my-run"

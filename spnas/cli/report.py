@@ -16,6 +16,7 @@ def add_parser(subparsers: Any) -> None:
             "Writes a run as one page for a browser: front, choices, progress, learning curves, cost, environment. The "
             "file needs no other and no network. A search writes it when it ends; this does at any time."
         ),
+        examples=("spnas report results/my-run",),
     )
     parser.add_argument(
         "run", type=Path, metavar="RUN", help="a run directory, such as results/my-run"

@@ -35,7 +35,7 @@ def test_help_fits_a_screen_and_has_an_example(
     [
         (["serch"], "(did you mean search?)"),
         (["compar", "x"], "(did you mean compare?)"),
-        (["search", "--bugdet", "1m"], "--bugdet (did you mean --budget?)"),
+        (["search", "--bugdet", "1m"], "--bugdet (did you mean --budget"),
         (["search", "--space", "yolo8n", "--budget", "1m"], "(did you mean yolov8n"),
         (
             ["search", "--space", "resnet20-cifar", "--budget", "1m", "--sampler", "tep"],
