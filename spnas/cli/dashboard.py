@@ -18,7 +18,7 @@ def add_parser(subparsers: Any) -> None:
             "Serves Optuna's dashboard of a run's study on this machine, until Ctrl-C. It needs optuna-dashboard: "
             "pip install 'spnas[dashboard]'."
         ),
-        examples=("spnas dashboard results/my-run",),
+        examples=("spnas dashboard results/my-run --port 8081",),
     )
     parser.add_argument(
         "run", type=Path, metavar="RUN", help="a run directory, such as results/my-run"

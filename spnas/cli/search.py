@@ -126,7 +126,9 @@ def _add_run(parser: argparse.ArgumentParser) -> None:
     )
     told = parser.add_mutually_exclusive_group()
     told.add_argument("--quiet", action="store_true", help="say nothing before the front")
-    told.add_argument("--json", action="store_true", help="print JSON, an object a line")
+    told.add_argument(
+        "--json", action="store_true", help="a line of JSON an event; with --dry-run: the plan"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
