@@ -14,10 +14,10 @@ $(VENV)/installed: pyproject.toml
 demo: $(VENV)/installed
 	$(BIN)/spnas search --space yolov8n --budget 3m --name $(DEMO_NAME)
 
-# Two files at a time; each file's tests stay together, since they share a search or a training. Searches use every core
-# and measure latency, so those tests have the machine for themselves.
+# Two files at a time, whole searches among the first; each file's tests stay together, since they share a search or a
+# training. Searches that measure latency have the machine for themselves.
 test: $(VENV)/installed
-	$(BIN)/python -m pytest -n 2 --dist loadfile -m "not alone"
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "not alone"
 	$(BIN)/python -m pytest -m alone
 
 lint: $(VENV)/installed

@@ -17,6 +17,9 @@ torch.set_num_threads(1)
 
 ROOT = Path(__file__).resolve().parents[1]
 
+# A plugin for processes of their own: imported here it would be registered for all tests.
+collect_ignore = ["instant"]
+
 
 @pytest.fixture(scope="session")
 def shared_data() -> Path:
