@@ -66,9 +66,11 @@ def forecast(plan: Plan, costs: Costs) -> list[Phase]:
     base_s = costs.latency_s
     if plan.config.weights is None:
         base_s += _training_s(plan, plan.base_schedule, costs.base_step_s, costs.image_s)
-    trial_s = costs.latency_s + _training_s(plan, plan.schedule, costs.step_s, costs.image_s)
+    # Measured where trials train, latency makes the trials in the other slots wait too.
+    measuring_s = costs.latency_s * (plan.slots if plan.config.latency_on is None else 1)
+    trial_s = measuring_s + _training_s(plan, plan.schedule, costs.step_s, costs.image_s)
     # Latency is measured with one seed in three.
-    again_s = costs.latency_s / 3 + _training_s(
+    again_s = measuring_s / 3 + _training_s(
         plan, plan.confirm_schedule, costs.step_s, costs.image_s
     )
     if total is None:
