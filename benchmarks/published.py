@@ -52,9 +52,9 @@ class Run:
 
 
 RUNS = {
-    "yolov8n-bccd": Run("yolov8n", "bccd/data.yaml", 160, "30cpu-min", "YOLOv8n on blood cells"),
+    "yolov8n-bccd": Run("yolov8n", "bccd/data.yaml", 160, "16cpu-min", "YOLOv8n on blood cells"),
     "resnet20-sign-digits": Run(
-        "resnet20-cifar", "sign_digits", 32, "12cpu-min", "ResNet-20 on sign digits"
+        "resnet20-cifar", "sign_digits", 32, "8cpu-min", "ResNet-20 on sign digits"
     ),
 }
 
@@ -161,7 +161,7 @@ class Findings:
 
     def table(self) -> str:
         """Give the front beside the uniform networks, sorted by latency, as markdown."""
-        rows = [("base network", self.base.latency_ratio, self.base)]
+        rows = [("base network", 1.0, self.base)]
         rows += [
             (f"front: {Path(row.file).stem}", row.latency_ratio, row)
             for _, row in self.front.iterrows()
