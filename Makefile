@@ -12,7 +12,7 @@ $(VENV)/installed: pyproject.toml
 	touch $@
 
 demo: $(VENV)/installed
-	$(BIN)/spnas search --space yolov8n --budget 3m --name $(DEMO_NAME)
+	$(BIN)/spnas search --space yolov8n --budget 2m --name $(DEMO_NAME)
 
 # Two files at a time, whole searches among the first; each file's tests stay together, since they share a search or a
 # training. Searches that measure latency have the machine for themselves.
