@@ -157,8 +157,7 @@ def test_a_second_search_is_refused_and_two_interrupts_leave_at_once(
             with suppress(subprocess.TimeoutExpired):
                 search.process.wait(1.2)
                 break
-        assert search.end() == 130
-        assert "spnas: interrupted\n" in search.lines
+        assert search.end() in (130, -signal.SIGINT)  # the latter where one more came while it left
     assert len(note(run, known)) > 5
 
 
