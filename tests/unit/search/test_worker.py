@@ -18,11 +18,11 @@ from spnas.errors import DeviceError, DeviceLostError, TrainingError
 from spnas.latency import Measurement, measure
 from spnas.networks import get_network
 from spnas.search import bench, worker
+from spnas.search.adapters import CoordinatedSearcher
 from spnas.search.coordinator import Coordinator
 from spnas.search.limits import Limits
 from spnas.search.objective import Evaluation, Evaluator, TrialSettings
 from spnas.search.preparation import save_weights, train_base
-from spnas.search.runner import CoordinatedSearcher
 from spnas.tasks.classification import ClassificationTask
 from spnas.training import Schedule
 
