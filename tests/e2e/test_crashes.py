@@ -137,6 +137,8 @@ def test_a_trial_that_goes_wrong_is_told_and_the_search_goes_on(
 def test_a_second_search_is_refused_and_two_interrupts_leave_at_once(
     folder: Path, run: RunDirectory, known: list[TrialRecord]
 ) -> None:
+    # The space has 125 architectures: they must not all be evaluated while the second search starts.
+    (folder / "data" / "pace").write_text("1")
     with sitting(folder, "--resume", run.path) as search:
         search.wait_for("trial ")
         second = subprocess.run(
