@@ -70,6 +70,8 @@ class Sitting:
             [sys.executable, "-m", "spnas", "search", *map(str, args)],
             cwd=folder,
             env=environment,
+            # A shell has what it starts in the background ignore Ctrl-C, and Python leaves that as it is.
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
