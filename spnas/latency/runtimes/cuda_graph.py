@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
@@ -19,6 +19,23 @@ from spnas.latency.runtimes.session import DeployedSession
 from spnas.latency.runtimes.torch_eager import to_device, torch_session
 
 _WARM_UP = 3  # forwards before the capture: what is set up lazily must not be captured
+
+
+@dataclass(frozen=True)
+class _Captured:
+    """A captured forward.
+
+    A graph knows addresses only: what it reads, network and image, and what it writes live as long as itself.
+    """
+
+    graph: torch.cuda.CUDAGraph
+    network: nn.Module
+    image: Tensor
+    output: object
+
+    def __call__(self) -> object:
+        self.graph.replay()
+        return self.output
 
 
 @contextmanager
@@ -45,12 +62,7 @@ def _capture(network: nn.Module, image: Tensor) -> Forward:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         output = network(image)
-
-    def forward() -> object:
-        graph.replay()
-        return output
-
-    return forward
+    return _Captured(graph, network, image, output)
 
 
 for _name, _dtype in (("cuda-graph", torch.float32), ("cuda-graph-fp16", torch.float16)):

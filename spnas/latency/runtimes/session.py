@@ -49,7 +49,8 @@ class DeployedSession:
         """
         image = example.detach().cpu().float()
         network = inference_copy(model)
-        expected = expect(network, image, effective_dtype(self.dtype, self.device))
+        dtype = effective_dtype(self.dtype, self.device)
+        expected = expect(network, image, dtype, self.device)
         with torch.inference_mode():
             forward = self.prepare(network, image)
             off = check_output(self.runtime, forward(), expected)

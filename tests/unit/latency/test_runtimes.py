@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import gc
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from spnas.errors import ConfigError, SpnasError
 from spnas.latency import Protocol, check_runtime, default_runtime, measure, runtime_names
 from spnas.latency.runtimes import Session, get_runtime
+from spnas.latency.runtimes.session import DeployedSession
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda:0")
 CPU_RUNTIMES = {
@@ -78,6 +80,11 @@ TELLS: dict[str, Callable[[Tensor], bool]] = {
     "torch-bf16": lambda x: x.dtype == torch.bfloat16,
     "torch-compile": lambda x: torch.compiler.is_compiling(),
 }
+
+
+def in_runtime_on_cuda(x: Tensor) -> bool:
+    """Whether it is run by the runtime: what is expected of it is calculated there too, but in true float32."""
+    return x.is_cuda and (x.dtype != torch.float32 or torch.backends.cudnn.allow_tf32)
 
 
 @contextmanager
@@ -163,7 +170,8 @@ def test_many_networks_of_one_class_are_all_compiled() -> None:
 
 def test_the_default_is_what_needs_nothing_more() -> None:
     assert default_runtime(CPU) == "onnxruntime"
-    assert default_runtime(CUDA) == default_runtime(torch.device("mps")) == "torch"
+    assert default_runtime(CUDA) == "cuda-graph-fp16"
+    assert default_runtime(torch.device("mps")) == "torch"
     check_runtime("onnxruntime", CPU)
 
 
@@ -217,12 +225,29 @@ def test_cuda_runtimes_run_what_torch_runs(name: str) -> None:
 @pytest.mark.parametrize("name", CUDA_RUNTIMES)
 def test_another_output_on_cuda_is_an_error(name: str) -> None:
     exported = name.startswith(("onnx", "tensorrt"))
-    told = TELLS["onnxruntime"] if exported else lambda x: x.is_cuda
+    told = TELLS["onnxruntime"] if exported else in_runtime_on_cuda
     with (
         opened(name, CUDA) as session,
         pytest.raises(SpnasError, match=f"runtime {name}: expected"),
     ):
         session.load(Different(told), IMAGE)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_graph_keeps_what_it_reads() -> None:
+    """A graph knows addresses only: freed weights are given to others, or to nobody, and read all the same."""
+    with get_runtime("cuda-graph")(CUDA, 1) as session:
+        assert isinstance(session, DeployedSession)
+        with torch.inference_mode():
+            forward = session.prepare(network(), IMAGE)
+            gc.collect()
+            torch.cuda.empty_cache()
+            others = [torch.full((1 << 20,), float("nan"), device=CUDA) for _ in range(64)]
+            output = forward()
+    assert isinstance(output, Tensor)
+    assert len(others) == 64
+    torch.testing.assert_close(output.cpu(), network()(IMAGE), rtol=1e-2, atol=1e-3)
 
 
 @pytest.mark.gpu

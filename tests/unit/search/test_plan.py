@@ -73,8 +73,8 @@ def test_the_batch_is_that_of_the_base_too() -> None:
 @pytest.mark.parametrize(
     ("options", "device", "runtime"),
     [
-        ({}, None, "torch"),
-        ({"latency_on": "cuda"}, "cuda", "torch"),
+        ({}, None, "cuda-graph-fp16"),
+        ({"latency_on": "cuda"}, "cuda", "cuda-graph-fp16"),
         ({"latency_on": "cpu"}, "cpu", "onnxruntime"),
         ({"latency_on": "cpu", "runtime": "torch"}, "cpu", "torch"),
         ({"latency_on": "node:jetson"}, None, None),
