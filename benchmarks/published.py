@@ -164,7 +164,7 @@ class Findings:
         rows = [("base network", 1.0, self.base)]
         rows += [
             (f"front: {Path(row.file).stem}", row.latency_ratio, row)
-            for _, row in self.front.iterrows()
+            for _, row in self.front[self.front.origin != "base"].iterrows()
         ]
         rows += [
             (f"all {row.uniform}", row.latency_ratio, row) for _, row in self.uniform.iterrows()
@@ -205,7 +205,7 @@ class Findings:
         axes.set_title(self.run.told, loc="left", fontsize=11)
         axes.grid(color="#dddddd", linewidth=0.6)
         axes.spines[["top", "right"]].set_visible(False)
-        axes.legend(frameon=True, edgecolor="#dddddd")
+        figure.legend(loc="outside lower center", ncols=3, frameon=False)
         figure.savefig(path)
 
 

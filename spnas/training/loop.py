@@ -16,6 +16,7 @@ from torch import nn
 from spnas.errors import TrainingError
 from spnas.tasks.base import Score, Task
 from spnas.training.batchnorm import reestimate_batchnorm
+from spnas.training.graphs import replayed
 from spnas.training.precision import autocast
 from spnas.training.schedule import Schedule
 
@@ -108,6 +109,7 @@ def train(
     with (
         torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
         _channels_last(model),
+        replayed(model, schedule.epochs * _steps(task, schedule)),
     ):
         torch.manual_seed(seed)
         return _train_rungs(model, task, schedule, seed, report, progress, watch)
@@ -168,7 +170,7 @@ def _train_epoch(
     """Train one epoch; give the mean loss of its steps."""
     model.train()
     total = 0.0
-    steps = math.ceil(task.train_images / schedule.batch_size)
+    steps = _steps(task, schedule)
     batches = task.train_batches(schedule.batch_size, seed * 10_007 + epoch)
     for step in range(steps):
         rate = schedule.lr_at((epoch - 1) * steps + step, schedule.epochs * steps)
@@ -178,6 +180,11 @@ def _train_epoch(
             raise TrainingError(f"the loss is {loss} at epoch {epoch}, step {step + 1} of {steps}")
         total += loss
     return total / steps
+
+
+def _steps(task: Task, schedule: Schedule) -> int:
+    """Give the steps of an epoch."""
+    return math.ceil(task.train_images / schedule.batch_size)
 
 
 def _step(
