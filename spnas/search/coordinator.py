@@ -79,6 +79,7 @@ class Coordinator:
         running: The trials under way, by Ray's key.
         finished: Why no further trial starts, None while others do.
         gave_up: Whether that is since trials fail.
+        only_base: Why none but the base network is worth a trial, None where others are.
         startup_s: How long a trial waited for its worker, at most, wall seconds.
     """
 
@@ -103,6 +104,7 @@ class Coordinator:
         self.running: dict[str, RunningTrial] = {}
         self.finished: str | None = None
         self.gave_up = False
+        self.only_base: str | None = None
         self.startup_s = 0.0
         self._failures = 0
         self._written = False
@@ -124,6 +126,9 @@ class Coordinator:
     def start(self, key: str) -> Proposal | None:
         """Give the next trial; None where all slots are taken or, with `finished` set, where there is no next one."""
         if len(self.running) >= self.slots or self.finished:
+            return None
+        if self.only_base and (self.records or self.running):
+            self.finished = self.only_base
             return None
         if not self._may_start():
             self.finished = f"the trials' budget is spent: {self.spent()}"

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("spnas")
 
+_NO_GAIN = 0.99  # of the base's latency: a table is off by more than what is gained above
+
 
 @dataclass(frozen=True)
 class Knowledge:
@@ -71,6 +73,21 @@ def prepare_knowledge(
     study.set("knowledge", True)
     logger.info("latency table: %s, %.0f s | %s", told, took, ledger.describe())
     return Knowledge(table, None if isinstance(scores, str) else scores)
+
+
+def nothing_to_gain(study: SearchStudy, plan: Plan) -> str | None:
+    """Say why no architecture would be faster than the base network, None where one is foretold to be.
+
+    So it is where every kernel waits for its launch, or where matrix units make plain convolutions nearly free.
+    """
+    fastest = study.latency_model.fastest
+    if fastest < _NO_GAIN or study.limits.latency_ratio > 1:
+        return None
+    return (
+        f"no choice makes the network faster in runtime {plan.runtime or 'auto'} at batch {plan.latency_batch}: "
+        f"the best that the latency table foretells is {fastest:.2f} of the base's latency; expected another device "
+        "(--latency-on), runtime or latency_batch, or max_latency above 1x"
+    )
 
 
 def _learn(

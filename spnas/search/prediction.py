@@ -90,6 +90,15 @@ class LatencyModel:
         return ratio, self._spread * self._uncertainty(architecture)
 
     @property
+    def fastest(self) -> float:
+        """The lowest ratio foretold of any architecture of the space; 1 while nothing is known."""
+        shares = self._line.shares
+        return self._line.start + sum(
+            min(float(shares[self._columns[name, choice]]) for choice in choices)
+            for name, choices in self._space.variables.items()
+        )
+
+    @property
     def error(self) -> float | None:
         """Standard error for an architecture with half of its sites replaced; None while too little was measured."""
         if not self._measured:

@@ -20,7 +20,7 @@ from spnas.search.confirmer import confirm_front
 from spnas.search.coordinator import Coordinator
 from spnas.search.emit import write_results
 from spnas.search.environment import describe_environment
-from spnas.search.knowledge import Knowledge, prepare_knowledge
+from spnas.search.knowledge import Knowledge, nothing_to_gain, prepare_knowledge
 from spnas.search.library import prepare_library
 from spnas.search.plan import Plan, make_plan
 from spnas.search.progress import Progress, render
@@ -161,6 +161,7 @@ def _run_phases(
             again=plan.confirm_schedule.epochs / plan.schedule.epochs,
             clock=time.monotonic,
         )
+        coordinator.only_base = nothing_to_gain(study, plan) if known.table else None
         coordinator.save()  # a killed sitting may have kept a record and not written the table
         settings = plan.settings(
             run.base_weights,

@@ -88,6 +88,19 @@ def test_ends_with_its_number_of_trials(make_coordinator: Make) -> None:
     assert "budget" in (coordinator.finished or "")
 
 
+def test_where_nothing_is_faster_the_base_alone_is_evaluated(
+    make_coordinator: Make, space: SearchSpace
+) -> None:
+    coordinator = make_coordinator(slots=2)
+    coordinator.study.enqueue(seed_architectures(space))
+    coordinator.only_base = "no choice is faster"
+    assert coordinator.start("a") is not None
+    assert coordinator.start("b") is None
+    assert coordinator.finished == "no choice is faster"
+    coordinator.end("a", evaluation(Architecture()), None)
+    assert [record.architecture.is_base for record in coordinator.front] == [True]
+
+
 def test_starts_nothing_that_would_overrun(make_coordinator: Make, clock: object) -> None:
     coordinator = make_coordinator(budget="100s", slots=1)
     proposal = coordinator.start("a")

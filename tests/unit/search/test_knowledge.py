@@ -16,7 +16,8 @@ from spnas.runs import RunDirectory
 from spnas.search import runner
 from spnas.search.budget import Budget, Ledger
 from spnas.search.config import SearchConfig
-from spnas.search.knowledge import Knowledge, prepare_knowledge
+from spnas.search.knowledge import Knowledge, nothing_to_gain, prepare_knowledge
+from spnas.search.limits import Limits
 from spnas.search.plan import make_plan
 from spnas.search.run import _line_up
 from spnas.search.spending import spent_so_far
@@ -129,3 +130,31 @@ def test_the_first_trials_are_lined_up_once(
     waiting = len(run.study._study.trials)
     _line_up(run.study, run.plan, Knowledge())
     assert len(run.study._study.trials) == waiting
+
+
+@pytest.mark.parametrize(
+    ("price", "limits", "told"),
+    [
+        (1.3, Limits(latency_ratio=1.0), True),  # as on a GPU, whose plain convolutions are fastest
+        (0.7, Limits(latency_ratio=1.0), False),
+        (1.3, Limits(latency_ratio=1.5), False),
+    ],
+)
+def test_a_search_that_cannot_gain_says_so(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, price: float, limits: Limits, told: bool
+) -> None:
+    run = phase(monkeypatch, tmp_path, "20m")
+    run.study.limits = limits
+    times = {
+        site: {
+            choice: LayerTimes(1e-4, {"x": 1e-4 * (1 if choice == REGULAR else price)})
+            for choice in choices
+        }
+        for site, choices in run.plan.space.choices.items()
+    }
+    run.study.inform(LatencyTable(0.01, times), None)
+    reason = nothing_to_gain(run.study, run.plan)
+    assert (reason is not None) == told
+    if reason:
+        assert "runtime onnxruntime at batch 32" in reason
+        assert "foretells is 1.00 of the base's latency" in reason

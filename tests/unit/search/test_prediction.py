@@ -97,6 +97,17 @@ def test_a_table_alone_foretells_nothing_yet(space: SearchSpace) -> None:
     assert foretold[0] == 1.0
 
 
+def test_the_fastest_of_all_is_found(space: SearchSpace) -> None:
+    assert LatencyModel(space).fastest == 1.0
+    for price in ({"ghost": 0.7, "spconv": 1.2}, {"ghost": 1.5, "spconv": 1.4}):
+        table = layers(space, {"regular": 1.0, **price}, random.Random(0))
+        model = LatencyModel(space, table)
+        rng = random.Random(1)
+        drawn = {space.sample(rng) for _ in range(400)}
+        assert len(drawn) == 27
+        assert model.fastest == pytest.approx(min(table.ratio(a) for a in drawn))
+
+
 def test_the_base_outside_the_space_is_no_error(space: SearchSpace) -> None:
     rng = random.Random(0)
     model = LatencyModel(space)
