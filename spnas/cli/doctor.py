@@ -120,13 +120,16 @@ def _runtimes() -> list[dict[str, Any]]:
     kinds = list(dict.fromkeys(torch.device(name).type for name in available_devices()))
     found: list[dict[str, Any]] = []
     for name in runtime_names():
-        usable, lacking = [], None
+        usable, reasons = [], []
         for kind in kinds:
             try:
                 check_runtime(name, torch.device(kind))
                 usable.append(kind)
             except ConfigError as error:
-                lacking = str(error).removeprefix(f"runtime {name} ").partition(", expected")[0]
+                reason = str(error).removeprefix(f"runtime {name} ").partition(", expected")[0]
+                reasons.append(reason)
+        # What is to be installed says more than that it is for another device.
+        lacking = min(reasons, key=lambda told: told.startswith("does not run"), default=None)
         found.append({"name": name, "devices": usable, "lacks": None if usable else lacking})
     return found
 
