@@ -1,4 +1,4 @@
-"""Which sampler finds the better front in a real search: equal budgets, the same trained base, the same trials.
+"""Which sampler, and which scheduler, finds the better front in a real search: equal budgets, the same trained base.
 
 `python benchmarks/real_search.py run --data bccd/data.yaml --weights base.pt --runs FOLDER` searches with each sampler
 and seed, one after another; what is there is not searched again. With `report` it prints the table.
@@ -13,30 +13,36 @@ from pathlib import Path
 
 import pandas as pd
 import torch
+import yaml
 
 from spnas.runs.pareto import hypervolume
 from spnas.runs.table import read_trials, table_columns
 from spnas.search.environment import machine_line
 
 # Others than spnas' own know neither the latency table nor scores; graded mixtures are their first architectures.
-SAMPLERS = {"latency-aware": "", "tpe": "table_share: 0\n", "nsga2": "table_share: 0\n"}
-SAMPLERS |= {"random": "table_share: 0\n"}
+CONTENDERS = {
+    "latency-aware": {"sampler": "latency-aware"},
+    **{name: {"sampler": name, "table_share": 0} for name in ("tpe", "nsga2", "random")},
+    "no-stopping": {"sampler": "latency-aware", "scheduler": "none"},
+    "epsilon-net": {"sampler": "latency-aware", "scheduler": "epsilon-net"},
+}
 SHARES = (0.5, 1.0)  # of the budget
 _WORST = 0.5  # of the base's accuracy
 
 
 def run(args: argparse.Namespace) -> None:
     for seed in range(args.seeds):
-        for sampler in args.samplers:
-            name = f"{sampler}-{seed}"
+        for contender in args.contenders:
+            name = f"{contender}-{seed}"
             if (args.runs / name).exists():
                 continue
             args.runs.mkdir(parents=True, exist_ok=True)
-            config = args.runs / f"{sampler}.yaml"
-            config.write_text(f"{SAMPLERS[sampler]}confirm_share: 0\n")
+            config = args.runs / f"{contender}.yaml"
+            own = {**CONTENDERS[contender], "confirm_share": 0, "epochs": args.epochs}
+            config.write_text(yaml.safe_dump(own))
             options = {"space": args.space, "data": args.data, "imgsz": args.imgsz}
             options |= {"weights": args.weights, "budget": args.budget, "config": config}
-            options |= {"results": args.runs, "name": name, "sampler": sampler, "seed": seed}
+            options |= {"results": args.runs, "name": name, "seed": seed}
             given = [part for key, value in options.items() for part in (f"--{key}", str(value))]
             subprocess.run([sys.executable, "-m", "spnas", "search", *given], check=True)
 
@@ -60,27 +66,25 @@ def volumes(run_directory: Path) -> dict[str, float]:
 
 def report(args: argparse.Namespace) -> None:
     rows = []
-    for sampler in args.samplers:
+    for contender in args.contenders:
         for seed in range(args.seeds):
-            path = args.runs / f"{sampler}-{seed}"
+            path = args.runs / f"{contender}-{seed}"
             if (path / "trials.csv").exists():
-                rows.append({"sampler": sampler, "seed": seed, **volumes(path)})
+                rows.append({"contender": contender, "seed": seed, **volumes(path)})
     table = pd.DataFrame(rows)
     print(
-        f"# Samplers in a real search\n\n{args.space} on {Path(args.data).parent.name}, {args.imgsz} px, "
+        f"# Searches beside each other\n\n{args.space} on {Path(args.data).parent.name}, {args.imgsz} px, "
         f"{args.budget} each after the base was trained, the same proxy training. Hypervolume of the trials' "
         "front after half of the time and at the end: the share of the area from the base to half its accuracy.\n"
     )
     marks = [f"{share:.0%}" for share in SHARES]
-    print(
-        f"| sampler | seed | complete trials | {' | '.join(marks)} |\n|---|---|---|{'---|' * len(marks)}"
-    )
-    for sampler, part in table.groupby("sampler", sort=False):
+    print(f"| | seed | complete trials | {' | '.join(marks)} |\n|---|---|---|{'---|' * len(marks)}")
+    for contender, part in table.groupby("contender", sort=False):
         for row in part.to_dict("records"):
             cells = " | ".join(f"{row[mark]:.4f}" for mark in marks)
-            print(f"| {sampler} | {row['seed']} | {row['complete']:.0f} | {cells} |")
+            print(f"| {contender} | {row['seed']} | {row['complete']:.0f} | {cells} |")
         cells = " | ".join(f"**{part[mark].median():.4f}**" for mark in marks)
-        print(f"| {sampler} | median | {part.complete.median():.0f} | {cells} |")
+        print(f"| {contender} | median | {part.complete.median():.0f} | {cells} |")
     print(f"\n{machine_line(torch.device('cpu'))}")
 
 
@@ -96,7 +100,10 @@ def main() -> None:
         sub.add_argument("--weights", type=Path)
         sub.add_argument("--budget", default="6cpu-min")
         sub.add_argument("--seeds", type=int, default=3)
-        sub.add_argument("--samplers", nargs="+", choices=SAMPLERS, default=list(SAMPLERS))
+        sub.add_argument("--epochs", type=int, help="of a trial; default: the search's own")
+        sub.add_argument(
+            "--contenders", nargs="+", choices=CONTENDERS, default=list(CONTENDERS)[:4]
+        )
         sub.add_argument("--runs", type=Path, required=True, help="folder of the runs")
     args = parser.parse_args()
     args.command(args)

@@ -181,6 +181,17 @@ class Ledger:
         left = self.seconds_left()
         return left is not None and left <= 0
 
+    def share_spent(self, ended: int, allowed: float | None = None) -> float:
+        """Give what is spent as a share of the budget.
+
+        Args:
+            ended: Trials ended so far, which count where the budget is a number of trials.
+            allowed: That number, where it is another than the budget's.
+        """
+        if self.total is None:
+            return ended / max(1.0, self.budget.amount if allowed is None else allowed)
+        return self.spent / self.total
+
     def describe(self, trials: int = 0) -> str:
         """Tell what is spent of what, in the budget's own unit.
 

@@ -229,9 +229,7 @@ class Confirmer:
 
     def share_spent(self) -> float:
         """Give what is spent as a share of the budget."""
-        if self.ledger.total is None:
-            return len(self.done) / max(1, self._allowed())
-        return self.ledger.spent / self.ledger.total
+        return self.ledger.share_spent(len(self.done), self._allowed())
 
     def spent(self) -> str:
         """Tell what is spent of the budget."""

@@ -23,17 +23,16 @@ from spnas.runs import (
 from spnas.runs.course import write_rungs
 from spnas.runs.records import State
 from spnas.search.budget import Ledger
+from spnas.search.kept_trials import Proposal
 from spnas.search.objective import Evaluation
+from spnas.search.patience import Patience
 from spnas.search.scheduler import Rule
 from spnas.search.spending import keep_spent
 from spnas.search.storage import record_to_json
-from spnas.search.study import Proposal, SearchStudy
-from spnas.search.telling import told
+from spnas.search.study import SearchStudy
+from spnas.search.telling import describe_trial, told
 
 logger = logging.getLogger("spnas")
-
-_MOST_FAILURES = 5  # in a row
-_MOST_INFEASIBLE = 50  # and no candidate that met the limits
 
 
 def now() -> str:
@@ -78,7 +77,6 @@ class Coordinator:
     Attributes:
         running: The trials under way, by Ray's key.
         finished: Why no further trial starts, None while others do.
-        gave_up: Whether that is since trials fail.
         only_base: Why none but the base network is worth a trial, None where others are.
         startup_s: How long a trial waited for its worker, at most, wall seconds.
     """
@@ -103,20 +101,23 @@ class Coordinator:
         self.again = again
         self.running: dict[str, RunningTrial] = {}
         self.finished: str | None = None
-        self.gave_up = False
         self.only_base: str | None = None
         self.startup_s = 0.0
-        self._failures = 0
+        self._patience = Patience(slots, study.records)
         self._written = False
         self._rungs = list(study.rungs())
         for trial, epochs, accuracy, latency in self._rungs:
             rule.add(trial, epochs, accuracy, latency)
         for record in self.records:
-            self._failures = self._failures + 1 if record.state == "failed" else 0
             self._tell_rule(record)
         lengths = [r.device_s for r in self.records if _ran_to_its_end(r) and r.device_s]
         if lengths:  # the median, since a worker's first trial also waited for the worker
             ledger.note_trial(statistics.median(lengths) / devices_per_trial)
+
+    @property
+    def gave_up(self) -> bool:
+        """Whether no further trial starts since trials fail."""
+        return self._patience.failing
 
     @property
     def records(self) -> list[TrialRecord]:
@@ -220,40 +221,16 @@ class Coordinator:
             self.startup_s = max(self.startup_s, occupied - seconds)
         if _ran_to_its_end(record):
             self.ledger.note_trial(occupied if seconds is None else seconds)
-        self._give_up_after_failures(record)
-        self._give_up_on_limits(record)
+        self.finished = self._patience.over(self.records, self.study.limits) or self.finished
         self._keep(record)
         event = told("trial", hypervolume=self.hypervolume(), **record_to_json(record))
-        logger.info("%s", self.describe(record), extra=event)
+        logger.info("%s | %s", describe_trial(record, self.metric), self.spent(), extra=event)
         return record
 
     def _tell_rule(self, record: TrialRecord) -> None:
         """Tell the rule what a complete trial ended with."""
         if record.state == "complete" and record.latency_ms is not None:
             self.rule.complete(record.trial, record.scores[self.metric], record.latency_ms)
-
-    def _give_up_after_failures(self, record: TrialRecord) -> None:
-        """Finish where the base network itself fails, or one trial after another: the next would fail as well."""
-        self._failures = self._failures + 1 if record.state == "failed" else 0
-        if record.state == "failed" and record.architecture.is_base:
-            self.finished = f"the base network's own trial failed: {record.error}"
-        elif self._failures >= max(_MOST_FAILURES, 2 * self.slots):
-            self.finished = f"{self._failures} trials in a row failed, the last one: {record.error}"
-        else:
-            return
-        self.gave_up = True
-
-    def _give_up_on_limits(self, record: TrialRecord) -> None:
-        """Finish where many candidates ended, the cheapest uniform ones among them, and none met the limits."""
-        ended = [r for r in self.records if r.state != "failed" and not r.architecture.is_base]
-        missed = [r for r in ended if r.state == "infeasible"]
-        if record.state != "infeasible" or len(missed) < max(_MOST_INFEASIBLE, len(ended)):
-            return
-        nearest = min(missed, key=lambda r: sum(self.study.limits.exceeded(r).values()))
-        self.finished = (
-            f"none of {len(missed)} candidates met the limits; trial {nearest.trial} came nearest: "
-            f"{nearest.error}; expected larger limits or another space"
-        )
 
     def _judge(
         self, trial: RunningTrial, known: Evaluation, error: str | None
@@ -304,25 +281,6 @@ class Coordinator:
         """Area that the front dominates, accuracy times latency ratio, up to 1.25 times the base's latency."""
         return front_hypervolume(self.records, self.metric)
 
-    def describe(self, record: TrialRecord) -> str:
-        """Tell of an ended trial in one line."""
-        accuracy = record.scores.get(self.metric)
-        parts = [
-            f"trial {record.trial} {record.state}",
-            f"{record.origin} {record.architecture.id}",
-        ]
-        if accuracy is not None:
-            parts.append(f"{self.metric} {accuracy:.4f}")
-        if record.latency_ms is not None:
-            parts.append(f"latency {record.latency_ms:.2f} ms")
-        if record.latency_ratio is not None:
-            parts.append(f"{record.latency_ratio:.3f} of the base")
-        if record.latency_warning:
-            parts.append(record.latency_warning)
-        if record.error:
-            parts.append(record.error)
-        return " | ".join([*parts, self.spent()])
-
     def spent(self) -> str:
         """Tell what is spent of the budget."""
         return self.ledger.describe(len(self.records))
@@ -333,9 +291,7 @@ class Coordinator:
 
     def share_spent(self) -> float:
         """Give what is spent as a share of the budget."""
-        if self.ledger.total is None:
-            return len(self.records) / self.ledger.budget.amount
-        return self.ledger.spent / self.ledger.total
+        return self.ledger.share_spent(len(self.records))
 
     def seconds_to_go(self) -> float | None:
         """Estimate the wall seconds until the budget is spent; None before a first trial tells how long they take."""

@@ -8,15 +8,15 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import joblib
 import torch
 
 from spnas.device import resolve_device
 from spnas.errors import BudgetError, ConfigError
-from spnas.latency import check_runtime, default_runtime
+from spnas.latency import default_runtime
 from spnas.networks import Network, load_base_weights
 from spnas.search.budget import Budget
 from spnas.search.config import NODE, SearchConfig
+from spnas.search.devices import check_latency, latency_device, names_index, reserve
 from spnas.search.limits import Limits
 from spnas.search.objective import TrialSettings
 from spnas.spaces import SearchSpace, load_space
@@ -85,12 +85,12 @@ class Plan:
         """What latency is measured in; None for the default of a node's device, which that node knows."""
         if self.config.runtime is not None or self.latency_node is not None:
             return self.config.runtime
-        return default_runtime(_latency_device(self.config, self.device))
+        return default_runtime(latency_device(self.config, self.device))
 
     @property
     def one_gpu(self) -> bool:
         """Whether the user named one CUDA device, `cuda:1`, rather than all."""
-        return self.device.type == "cuda" and _names_index(self.config.device)
+        return self.device.type == "cuda" and names_index(self.config.device)
 
     @property
     def visible_gpu(self) -> str | None:
@@ -215,14 +215,14 @@ def make_plan(config: SearchConfig) -> Plan:
     """
     budget = Budget.parse(config.budget)
     device = resolve_device(config.device)
-    _check_latency(config, device)
+    check_latency(config, device)
     space = load_space(config.space)
     kind = space.network.kind
     info = check_data(kind, config.data)
     _check_weights(config, space, info.num_classes)
     imgsz = config.imgsz or info.imgsz or space.network.default_imgsz
     space.network.check_imgsz(imgsz)
-    cpus, gpus, slots = _reserve(config, device)
+    cpus, gpus, slots = reserve(config, device)
     if budget.unit == "gpu" and not gpus:
         raise BudgetError(
             f"budget {config.budget!r} counts GPUs but the device is {device}, "
@@ -243,53 +243,6 @@ def make_plan(config: SearchConfig) -> Plan:
         schedule=_proxy(config, kind),
         base_schedule=_base(config, kind),
     )
-
-
-def _latency_device(config: SearchConfig, device: torch.device) -> torch.device:
-    """Give the device of this machine that latency is measured on."""
-    return device if config.latency_on in (None, device.type) else resolve_device(config.latency_on)
-
-
-def _check_latency(config: SearchConfig, device: torch.device) -> None:
-    """Check where and in what latency is measured, as far as this machine knows."""
-    if config.address is not None and _names_index(config.device):
-        raise ConfigError(
-            f"--device: expected no number beside --address, where Ray gives out the GPUs, got {config.device}"
-        )
-    if (config.latency_on or "").startswith(NODE):
-        if config.address is None:
-            raise ConfigError(
-                f"--latency-on {config.latency_on}: expected --address of the Ray cluster that the node has joined"
-            )
-        return
-    device = _latency_device(config, device)
-    check_runtime(config.runtime or default_runtime(device), device)
-
-
-def _reserve(config: SearchConfig, device: torch.device) -> tuple[int, int, int]:
-    """Give cores and GPUs to reserve and the trials that run at a time."""
-    cpus = config.cpus or joblib.cpu_count()
-    if config.cpus_per_trial > cpus:
-        raise ConfigError(
-            f"cpus_per_trial: expected at most the {cpus} reserved, got {config.cpus_per_trial}"
-        )
-    if device.type != "cuda":
-        slots = cpus // config.cpus_per_trial if device.type == "cpu" else 1
-        return cpus, 0, slots
-    there = 1 if _names_index(config.device) else torch.cuda.device_count()
-    gpus = config.gpus or there
-    if gpus > there:
-        raise ConfigError(f"gpus: expected at most the {there} of {config.device}, got {gpus}")
-    if config.gpus_per_trial > gpus:
-        raise ConfigError(
-            f"gpus_per_trial: expected at most the {gpus} reserved, got {config.gpus_per_trial:g}"
-        )
-    slots = int(gpus / config.gpus_per_trial)
-    return max(cpus, slots * config.cpus_per_trial), gpus, slots
-
-
-def _names_index(device: str) -> bool:
-    return device.isdecimal() or ":" in device
 
 
 def _check_weights(config: SearchConfig, space: SearchSpace, num_classes: int) -> None:

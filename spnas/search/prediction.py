@@ -89,6 +89,14 @@ class LatencyModel:
         ratio = float(self._line(self._hot([architecture]))[0])
         return ratio, self._spread * self._uncertainty(architecture)
 
+    def excess(self, architecture: Architecture, allowed: float) -> float:
+        """Give the share by which an architecture is foretold to be slower than a ratio; below 0 where it is not.
+
+        The error is added: what just passes is mostly what was foretold too low.
+        """
+        foretold = self.predict(architecture)
+        return sum(foretold) / allowed - 1 if foretold else -1.0
+
     @property
     def fastest(self) -> float:
         """The lowest ratio foretold of any architecture of the space; 1 while nothing is known."""

@@ -15,6 +15,8 @@ from rich.console import Console
 from rich.highlighter import NullHighlighter
 from rich.logging import RichHandler
 
+from spnas.runs import TrialRecord
+
 logger = logging.getLogger("spnas")
 
 Manner = Literal["people", "json", "quiet"]
@@ -102,3 +104,24 @@ class _Json(logging.Formatter):
         if record.exc_info:
             content["traceback"] = self.formatException(record.exc_info)
         return json.dumps(content)
+
+
+def describe_trial(record: TrialRecord, metric: str) -> str:
+    """Tell of an ended trial in one line.
+
+    Args:
+        record: The trial.
+        metric: Column of its accuracy.
+    """
+    accuracy = record.scores.get(metric)
+    parts = [
+        f"trial {record.trial} {record.state}",
+        f"{record.origin} {record.architecture.id}",
+    ]
+    if accuracy is not None:
+        parts.append(f"{metric} {accuracy:.4f}")
+    if record.latency_ms is not None:
+        parts.append(f"latency {record.latency_ms:.2f} ms")
+    if record.latency_ratio is not None:
+        parts.append(f"{record.latency_ratio:.3f} of the base")
+    return " | ".join([*parts, *filter(None, (record.latency_warning, record.error))])

@@ -95,9 +95,22 @@ class SearchSpace:
             }
         )
 
-    def sample(self, rng: random.Random) -> Architecture:
-        """Draw an architecture, every one as likely as any other."""
-        return self.expand({name: rng.choice(given) for name, given in self.variables.items()})
+    def sample(self, rng: random.Random, replaced: float = 1.0) -> Architecture:
+        """Draw an architecture, every one as likely as any other.
+
+        Args:
+            rng: Draws.
+            replaced: Share of the sites that are drawn; others stay regular where that is offered. Drawn everywhere,
+                an architecture almost never comes near the base network.
+        """
+        return self.expand(
+            {
+                name: rng.choice(choices)
+                if REGULAR not in choices or replaced == 1 or rng.random() < replaced
+                else REGULAR
+                for name, choices in self.variables.items()
+            }
+        )
 
     def check(self, architecture: Architecture) -> None:
         """Check that an architecture is one of this space.

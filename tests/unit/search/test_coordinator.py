@@ -9,15 +9,16 @@ import pytest
 
 from spnas.architecture import Architecture
 from spnas.runs import TrialRecord, front_rows, read_records, read_trials
-from spnas.search import coordinator as coordinator_module
+from spnas.search import patience
 from spnas.search.config import SamplerName
 from spnas.search.coordinator import Coordinator
+from spnas.search.kept_trials import Proposal
 from spnas.search.limits import Limits
 from spnas.search.objective import Evaluation
 from spnas.search.promise import PromiseRule
 from spnas.search.seeds import seed_architectures
 from spnas.search.spending import spent_so_far
-from spnas.search.study import Proposal, SearchStudy
+from spnas.search.study import SearchStudy
 from spnas.spaces import SearchSpace
 
 Make = Callable[..., Coordinator]
@@ -245,7 +246,7 @@ def test_the_sampler_is_told_by_how_much_a_limit_is_exceeded(make_coordinator: M
 def test_limits_that_no_candidate_meets_end_the_search(
     make_coordinator: Make, space: SearchSpace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(coordinator_module, "_MOST_INFEASIBLE", 10)
+    monkeypatch.setattr(patience, "_MOST_INFEASIBLE", 10)
     coordinator = make_coordinator(limits=Limits(params=1000))
     coordinator.study.enqueue(seed_architectures(space))
     run_one(coordinator)  # the base, feasible
@@ -263,7 +264,7 @@ def test_limits_that_no_candidate_meets_end_the_search(
 def test_one_candidate_that_meets_the_limits_keeps_a_search_going(
     make_coordinator: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(coordinator_module, "_MOST_INFEASIBLE", 5)
+    monkeypatch.setattr(patience, "_MOST_INFEASIBLE", 5)
     coordinator = make_coordinator(limits=Limits(params=1000))
     run_one(coordinator)
     for _ in range(20):
