@@ -7,10 +7,12 @@ since a run is resumed from its study and never from Ray's snapshot.
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from types import FrameType
 from typing import Any, Protocol
 
 from ray import tune
@@ -20,6 +22,8 @@ from ray.tune.search import Searcher
 from spnas.runs import RunDirectory
 from spnas.search.budget import Ledger
 from spnas.search.objective import Evaluation
+
+logger = logging.getLogger("spnas")
 
 
 def _read(result: dict[str, Any] | None) -> Evaluation | None:
@@ -200,3 +204,28 @@ def own_interrupts() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+class InterruptNotice:
+    """Tells of Ctrl-C at once, since what runs takes some seconds to end.
+
+    A callback of Ray Tune's loop: only from its first turn on is Ray Tune's handler in place, which ends that loop and
+    puts the handler before it back for a second Ctrl-C.
+    """
+
+    def __init__(self) -> None:
+        self._placed = threading.current_thread() is not threading.main_thread()
+
+    def __call__(self) -> None:
+        """Take the handler's place, once."""
+        if self._placed:
+            return
+        self._placed = True
+        ends_loop = signal.getsignal(signal.SIGINT)
+
+        def tell(number: int, frame: FrameType | None) -> None:
+            logger.info("interrupted: ending what runs; Ctrl-C again leaves at once")
+            if callable(ends_loop):
+                ends_loop(number, frame)
+
+        signal.signal(signal.SIGINT, tell)

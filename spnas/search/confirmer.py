@@ -293,5 +293,6 @@ def confirm_front(
     logger.info("the front is evaluated again, %d epochs each", again.schedule.epochs)
     with Progress(lambda: render_confirmation(confirmer), confirmer.heartbeat, console) as progress:
         run_trials(confirmer, again, plan, progress.tick, bench)
-    interrupted = confirmer.finished is None or confirmer.running
-    return None if interrupted else f"{confirmer.finished}: {confirmer.spent()}"
+    if confirmer.finished is None or confirmer.running:
+        return None
+    return confirmer.finished

@@ -132,7 +132,7 @@ class Coordinator:
             self.finished = self.only_base
             return None
         if not self._may_start():
-            self.finished = f"the trials' budget is spent: {self.spent()}"
+            self.finished = "the trials' budget is spent"
             return None
         proposal = self.study.propose()
         if proposal is None:

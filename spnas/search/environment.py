@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import joblib
+import psutil
 import torch
 
 import spnas
@@ -28,6 +29,9 @@ _PACKAGES = (
 )
 # What latency may be measured in, beside torch.
 _RUNTIMES = ("onnxruntime", "onnxruntime-gpu", "openvino", "tensorrt")
+
+_FREE = 0.75  # of a device, and it is as good as free
+_WATCHED_S = 0.3
 
 
 def describe_environment(device: torch.device) -> dict[str, Any]:
@@ -65,6 +69,31 @@ def machine_line(device: torch.device, threads: int = 1) -> str:
         f"{machine['platform']}, Python {machine['python']}, {', '.join(versions)}, spnas {machine['spnas']}; "
         f"load average at the end (1, 5, 15 minutes) {load}; {datetime.now(timezone.utc):%Y-%m-%d %H:%M} UTC."
     )
+
+
+def used_by_others(device: torch.device) -> str | None:
+    """Tell what others take of a device right now, None where it is nearly free; takes a third of a second.
+
+    To be asked before a search starts anything itself. Of a GPU its memory is looked at, of a CPU all cores' work.
+    """
+    if device.type == "cuda":
+        used, total = _gpu_memory(device)
+        if used <= (1 - _FREE) * total:
+            return None
+        return f"others use {device}: {used / 1e9:.1f} of its {total / 1e9:.1f} GB are taken"
+    taken = psutil.cpu_percent(_WATCHED_S) / 100
+    if taken <= 1 - _FREE:
+        return None
+    return f"others keep {taken:.0%} of this machine's processors busy"
+
+
+def _gpu_memory(device: torch.device) -> tuple[int, int]:
+    """Give the bytes that are taken and all there are, by NVML: torch would take some hundred MB to find out."""
+    total = int(torch.cuda.get_device_properties(device).total_memory)
+    try:
+        return int(torch.cuda.device_memory_used(device)), total
+    except Exception:  # NVML is missing on some boards, in many ways; nothing hangs on what it says
+        return 0, total
 
 
 def git_revision() -> str | None:

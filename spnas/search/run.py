@@ -19,7 +19,7 @@ from spnas.search.config import SearchConfig, make_config, read_config, write_co
 from spnas.search.confirmer import confirm_front
 from spnas.search.coordinator import Coordinator
 from spnas.search.emit import write_results
-from spnas.search.environment import describe_environment
+from spnas.search.environment import describe_environment, used_by_others
 from spnas.search.knowledge import Knowledge, nothing_to_gain, prepare_knowledge
 from spnas.search.library import prepare_library
 from spnas.search.plan import Plan, make_plan
@@ -108,6 +108,8 @@ def _search(run: RunDirectory, plan: Plan, telling: Telling) -> RunDirectory:
     with telling.log_to(run.log):
         begin = told("start", run=str(run.path), resolved=plan.resolved())
         logger.info("run %s: %s", run.path, plan.describe(), extra=begin)
+        if busy := used_by_others(plan.device):
+            logger.warning("%s: trainings take longer, and latency is known less well", busy)
         study = SearchStudy(
             run.study,
             plan.space,
@@ -122,7 +124,7 @@ def _search(run: RunDirectory, plan: Plan, telling: Telling) -> RunDirectory:
             write_results(run, plan, coordinator)
             reason = coordinator.finished or "interrupted: `spnas search --resume` goes on"
             end = told("end", run=str(run.path))
-            logger.info("ended: %s | %s", reason, run.report, extra=end)
+            logger.info("ended: %s | %s | %s", reason, coordinator.spent(), run.report, extra=end)
         finally:
             study.close()
     return run

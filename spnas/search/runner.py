@@ -24,6 +24,7 @@ from spnas.runs import RunDirectory
 from spnas.search.adapters import (
     CoordinatedSearcher,
     FirstError,
+    InterruptNotice,
     RungScheduler,
     TickCallback,
     Work,
@@ -135,7 +136,7 @@ def run_trials(
             name="trials",
             storage_path=scratch,
             verbose=0,
-            callbacks=[TickCallback(first, first.check, tick, RayWatch().check)],
+            callbacks=[TickCallback(first, InterruptNotice(), first.check, tick, RayWatch().check)],
             failure_config=tune.FailureConfig(max_failures=0),
         ),
     )

@@ -53,7 +53,9 @@ def test_interrupting_writes_the_front_so_far(shared_data: Path, tmp_path: Path)
     run = tmp_path / "results" / "cut"
     front = pd.read_csv(run / "pareto.csv")
     assert len(front) >= 1
-    assert "interrupted" in (run / "log.txt").read_text()
+    log = (run / "log.txt").read_text()
+    assert "interrupted: ending what runs; Ctrl-C again leaves at once" in log
+    assert "ended: interrupted: `spnas search --resume` goes on" in log
 
 
 def test_a_budget_too_small_for_the_base_is_told(shared_data: Path, tmp_path: Path) -> None:
