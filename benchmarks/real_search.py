@@ -19,7 +19,7 @@ from spnas.runs.pareto import hypervolume
 from spnas.runs.table import read_trials, table_columns
 from spnas.search.environment import machine_line
 
-# Others than spnas' own know neither the latency table nor scores; graded mixtures are their first architectures.
+# Other samplers than spnas' own know neither table nor scores; graded mixtures are their first architectures.
 CONTENDERS = {
     "latency-aware": {"sampler": "latency-aware"},
     **{name: {"sampler": name, "table_share": 0} for name in ("tpe", "nsga2", "random")},

@@ -5,7 +5,8 @@ from __future__ import annotations
 from spnas.errors import ConfigError
 
 RUNTIME_HELP = (
-    "what to measure in (`spnas doctor` lists them); default: onnxruntime on a CPU, torch elsewhere"
+    "what to measure in (`spnas doctor` lists them); default: onnxruntime on a CPU, cuda-graph-fp16 on CUDA, "
+    "torch on MPS"
 )
 DEVICE_HELP = "auto (the best there is; default), cpu, cuda or mps"
 

@@ -14,6 +14,9 @@ _DRAWS, _STEPS = 4, 3  # hyperparameters kept, and steps of the chain from one t
 _MOST_FOR_DRAWS = (
     300  # observations that hyperparameters are drawn from; more tell little more of them
 )
+# Hyperparameters are drawn again after as many calls as are this share of the observations: a new observation a call,
+# they would hardly differ before.
+_REDRAWN = 0.02
 _JITTER = 1e-6
 
 
@@ -63,8 +66,8 @@ class Surrogate:
     """A Gaussian process whose hyperparameters are not fitted but drawn from their posterior.
 
     With few observations many explanations fit, and the best fit alone would be too sure of one. Elliptical slice
-    sampling needs no gradients and no tuning (Murray, Adams and MacKay, AISTATS 2010); the chain goes on from call to
-    call.
+    sampling needs no gradients and no tuning (Murray, Adams and MacKay, AISTATS 2010); the chain goes on from draw to
+    draw. With more than fifty observations not every call draws.
 
     Args:
         rng: Source of randomness.
@@ -74,18 +77,29 @@ class Surrogate:
         self._rng = rng
         self._theta: Floats | None = None
         self._posteriors: list[_Posterior] = []
+        self._age = 0
 
     def learn(self, kernel: Kernel, data: Observations) -> None:
-        """Draw hyperparameters and condition on the observations.
+        """Draw hyperparameters, where enough is new, and condition on the observations.
 
         Args:
             kernel: Covariance of the accuracies; of the same kinds from call to call.
             data: The observations, at least one.
         """
         self._kernel = kernel
-        theta = kernel.expected if self._theta is None else self._theta
         self._shift = float(data.accuracy.mean())
         self._scale = float(data.accuracy.std()) or 1.0
+        self._age += 1
+        if not self._posteriors or self._age >= _REDRAWN * len(data):
+            draws = self._draw(data)
+            self._age = 0
+        else:
+            draws = [posterior.theta for posterior in self._posteriors]
+        self._condition(draws, data)
+
+    def _draw(self, data: Observations) -> list[Floats]:
+        """Draw hyperparameters; the chain goes on from where it was."""
+        theta = self._kernel.expected if self._theta is None else self._theta
         few = data
         if len(data) > _MOST_FOR_DRAWS:
             few = data.take(self._rng.choice(len(data), _MOST_FOR_DRAWS, replace=False))
@@ -97,7 +111,7 @@ class Surrogate:
                 theta = self._step(theta, points, parts, few)
             draws.append(theta)
         self._theta = theta
-        self._condition(draws, data)
+        return draws
 
     def imagine(self, data: Observations) -> None:
         """Condition on other observations, with the hyperparameters and the scale as they are."""

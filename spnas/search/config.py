@@ -120,7 +120,7 @@ class SearchConfig(BaseModel):
     latency_batch: Positive | None = None
     sampler: SamplerName = "latency-aware"
     scheduler: SchedulerName = "promise"
-    table_share: Annotated[float, Field(ge=0, le=1)] = 0.15
+    table_share: Annotated[float, Field(ge=0, le=1)] = 0.25
     inherit: InheritName = "fitted"
     library_share: Annotated[float, Field(gt=0, le=1)] = 0.2
     confirm_share: Annotated[float, Field(ge=0, lt=1)] = 0.2

@@ -129,7 +129,8 @@ class Coordinator:
         if len(self.running) >= self.slots or self.finished:
             return None
         if self.only_base and (self.records or self.running):
-            self.finished = self.only_base
+            if not self.running:  # one that is lost is run again
+                self.finished = self.only_base
             return None
         if not self._may_start():
             self.finished = "the trials' budget is spent"

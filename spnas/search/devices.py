@@ -57,3 +57,14 @@ def reserve(config: SearchConfig, device: torch.device) -> tuple[int, int, int]:
 def names_index(device: str) -> bool:
     """Whether the user named one device of several, `cuda:1` or `1`."""
     return device.isdecimal() or ":" in device
+
+
+def devices_used(config: SearchConfig, device: torch.device, gpus: int) -> list[torch.device]:
+    """List the devices of this machine that a search will use: those it trains on and the one it measures on."""
+    found = [device]
+    if device.type == "cuda" and not names_index(config.device):
+        found = [torch.device("cuda", index) for index in range(gpus)]
+    if not (config.latency_on or "").startswith(NODE):
+        measures = latency_device(config, device)
+        found += [measures] if measures.type != device.type else []
+    return found

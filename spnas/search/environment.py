@@ -72,7 +72,7 @@ def machine_line(device: torch.device, threads: int = 1) -> str:
 
 
 def used_by_others(device: torch.device) -> str | None:
-    """Tell what others take of a device right now, None where it is nearly free; takes a third of a second.
+    """Tell what others take of a device right now, None where it is nearly free; a CPU is watched for 0.3 s.
 
     To be asked before a search starts anything itself. Of a GPU its memory is looked at, of a CPU all cores' work.
     """
@@ -88,10 +88,12 @@ def used_by_others(device: torch.device) -> str | None:
 
 
 def _gpu_memory(device: torch.device) -> tuple[int, int]:
-    """Give the bytes that are taken and all there are, by NVML: torch would take some hundred MB to find out."""
+    """Give the bytes that others have taken and all there are, by NVML: asking CUDA would take some hundred MB."""
     total = int(torch.cuda.get_device_properties(device).total_memory)
     try:
-        return int(torch.cuda.device_memory_used(device)), total
+        return int(torch.cuda.device_memory_used(device)) - torch.cuda.memory_reserved(
+            device
+        ), total
     except Exception:  # NVML is missing on some boards, in many ways; nothing hangs on what it says
         return 0, total
 

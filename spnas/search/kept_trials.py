@@ -20,6 +20,7 @@ from spnas.errors import RunError
 from spnas.runs import TrialRecord
 from spnas.runs.records import Origin, State
 from spnas.search.limits import Limits
+from spnas.search.single_writer import SingleWriterStorage
 from spnas.search.storage import open_storage, record_from_json, record_to_json
 
 _STUDY_NAME = "spnas"
@@ -74,7 +75,9 @@ class KeptTrials:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self.path = path
         self._metric = metric
-        self._storage = open_storage(path)
+        self._backend = open_storage(path)
+        # Optuna's wrapper knows distributions, which the bare one would look up for each parameter.
+        self._storage = SingleWriterStorage(optuna.storages.get_storage(self._backend))
         self._study = optuna.create_study(
             storage=self._storage,
             study_name=_STUDY_NAME,
@@ -188,5 +191,5 @@ class KeptTrials:
 
     def close(self) -> None:
         """Close the file; the write-ahead log is folded into it."""
-        self._storage.remove_session()
-        self._storage.engine.dispose()
+        self._backend.remove_session()
+        self._backend.engine.dispose()

@@ -18,6 +18,7 @@ from spnas.search.budget import Budget, Ledger
 from spnas.search.config import SearchConfig, make_config, read_config, write_config
 from spnas.search.confirmer import confirm_front
 from spnas.search.coordinator import Coordinator
+from spnas.search.devices import devices_used
 from spnas.search.emit import write_results
 from spnas.search.environment import describe_environment, used_by_others
 from spnas.search.knowledge import Knowledge, nothing_to_gain, prepare_knowledge
@@ -108,8 +109,9 @@ def _search(run: RunDirectory, plan: Plan, telling: Telling) -> RunDirectory:
     with telling.log_to(run.log):
         begin = told("start", run=str(run.path), resolved=plan.resolved())
         logger.info("run %s: %s", run.path, plan.describe(), extra=begin)
-        if busy := used_by_others(plan.device):
-            logger.warning("%s: trainings take longer, and latency is known less well", busy)
+        for device in devices_used(plan.config, plan.device, plan.gpus):
+            if busy := used_by_others(device):
+                logger.warning("%s: what runs there takes longer, and is measured less well", busy)
         study = SearchStudy(
             run.study,
             plan.space,

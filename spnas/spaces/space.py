@@ -96,7 +96,7 @@ class SearchSpace:
         )
 
     def sample(self, rng: random.Random, replaced: float = 1.0) -> Architecture:
-        """Draw an architecture, every one as likely as any other.
+        """Draw an architecture: every one as likely as any other, or nearer to the base network.
 
         Args:
             rng: Draws.

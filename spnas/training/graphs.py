@@ -7,6 +7,7 @@ Source: https://docs.pytorch.org/docs/stable/notes/cuda.html#partial-network-cap
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -45,6 +46,7 @@ def replayed(model: nn.Module, steps: int) -> Iterator[None]:
     finally:
         object.__delattr__(model, "forward")
         torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(True)
+        gc.collect()  # what torch makes around a graph is a cycle, and holds all of its memory
 
 
 class _Replayed:
@@ -59,6 +61,7 @@ class _Replayed:
         self._model, self._eager = model, eager
         self._seen: Counter[torch.Size] = Counter()
         self._graphs: dict[torch.Size, Callable[..., Any]] = {}
+        self._pool = torch.cuda.graph_pool_handle()  # shared: a step is over when the next begins
         self._possible = True
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
@@ -68,26 +71,43 @@ class _Replayed:
         image: Tensor = args[0]
         self._seen[image.shape] += 1
         if self._possible and self._seen[image.shape] == _EAGER_STEPS + 1:
-            self._graphs[image.shape] = self._capture(image)
+            self._capture(image)
         return self._graphs.get(image.shape, self._eager)(image)
 
     def _trains(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> bool:
         alone = len(args) == 1 and not kwargs and isinstance(args[0], Tensor)
         return alone and self._model.training and torch.is_grad_enabled()
 
-    def _capture(self, image: Tensor) -> Callable[..., Any]:
-        """Capture a step's forward and backward; give the model's own forward where that is not possible."""
-        model = self._model
+    def _capture(self, image: Tensor) -> None:
+        """Capture a step's forward and backward where that is possible, and the memory for it is there."""
+        model, reason = self._model, None
         object.__setattr__(model, "forward", self._eager)
         try:
-            torch.cuda.make_graphed_callables(model, (image.clone(),), num_warmup_iters=_WARM_UP)
-            return model.forward
-        except torch.OutOfMemoryError:
-            raise  # the batch is halved then
-        except RuntimeError as error:
+            with _capturing(image.device):
+                torch.cuda.make_graphed_callables(
+                    model, (image.clone(),), num_warmup_iters=_WARM_UP, pool=self._pool
+                )
+            self._graphs[image.shape] = model.forward
+        except Exception as error:  # whatever a network of others' making raises
             reason = str(error).partition("\n")[0]
-            logger.warning("training goes on without CUDA graphs: %s", reason)
-            self._possible = False
-            return self._eager
         finally:
             object.__setattr__(model, "forward", self)
+        if reason is not None:
+            self._possible = False
+            gc.collect()
+            torch.cuda.empty_cache()
+            logger.warning("training goes on without CUDA graphs: %s", reason)
+
+
+@contextlib.contextmanager
+def _capturing(device: torch.device) -> Iterator[None]:
+    """Capture on the model's device; a capture that fails leaves its stream behind, which is put back.
+
+    Nodes that an earlier shape's graph holds are on the stream of that one's capture, and move to this one's.
+    """
+    torch.autograd.graph.set_override_stale_capture_stream(True)
+    try:
+        with torch.cuda.device(device), torch.cuda.stream(torch.cuda.current_stream(device)):
+            yield
+    finally:
+        torch.autograd.graph.set_override_stale_capture_stream(False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -47,6 +48,7 @@ def train_within_memory(
             raise
     # Here, as the exception that was handled held on to the tensors of the failed step.
     model.cpu()
+    gc.collect()
     if device.type == "cuda":
         torch.cuda.empty_cache()
     model = rebuild().to(device)

@@ -27,7 +27,9 @@ CUDA = torch.device("cuda:0")
 
 def test_two_trials_share_a_gpu(shared_data: Path, tmp_path: Path) -> None:
     small_classification_data(shared_data / "sign_digits", tmp_path / "digits")
-    (tmp_path / "config.yaml").write_text("gpus_per_trial: 0.5\nmax_latency: 10x\nbase_epochs: 2\n")
+    (tmp_path / "config.yaml").write_text(
+        "gpus: 1\ngpus_per_trial: 0.5\nmax_latency: 10x\nbase_epochs: 2\n"
+    )
     done = run_cli(
         *("search", "--space", "resnet20-cifar", "--data", "digits", "--imgsz", "32"),
         *("--budget", "6trials", "--config", "config.yaml", "--name", "run"),
@@ -60,7 +62,7 @@ def test_a_batch_that_does_not_fit_is_halved_once(shared_data: Path) -> None:
     def memory(batch: int) -> int:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-        schedule = Schedule(1, batch_size=batch, calibration=2)
+        schedule = Schedule(5, batch_size=batch, calibration=2)
         train_within_memory(build().to(CUDA), build, task, schedule, seed=0)
         return torch.cuda.max_memory_reserved()
 
@@ -70,7 +72,7 @@ def test_a_batch_that_does_not_fit_is_halved_once(shared_data: Path) -> None:
     torch.cuda.set_per_process_memory_fraction(between / total)
     try:
         _, result = train_within_memory(
-            build().to(CUDA), build, task, Schedule(1, batch_size=32, calibration=2), seed=0
+            build().to(CUDA), build, task, Schedule(5, batch_size=32, calibration=2), seed=0
         )
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)

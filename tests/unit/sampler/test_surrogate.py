@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 from scipy.stats import spearmanr
@@ -151,3 +153,23 @@ def test_drawn_effects_are_those_of_the_posterior() -> None:
 
     found = contrasts(drawn.mean(0)) * accuracy[:150].std()
     assert found == pytest.approx(contrasts(effects), abs=0.1)
+
+
+def test_many_observations_are_learned_without_new_draws() -> None:
+    """Hyperparameters stay for some calls; what is foretold follows each observation all the same."""
+    rng = np.random.default_rng(0)
+    categories = Categories(_CHOICES)
+    rows = categories.random(rng, 200)
+    latency = rng.uniform(1, 2, len(rows))
+    accuracy = rows.sum(1) / 10 + rng.normal(0, 0.01, len(rows))
+    data = Observations(rows, latency, accuracy, np.zeros(len(rows)))
+    kernel = Kernel(categories, np.log(latency))
+    surrogate = Surrogate(rng)
+    drawn, foretold = [], []
+    for known in range(150, 160):
+        surrogate.learn(kernel, data.take(np.arange(known)))
+        drawn.append(np.array([posterior.theta for posterior in surrogate._posteriors]))
+        foretold.append(surrogate.predict(rows[160:], latency[160:])[0].mean(0))
+    changes = [not np.array_equal(a, b) for a, b in pairwise(drawn)]
+    assert changes == [*[False, False, False, True] * 2, False]
+    assert all(not np.allclose(a, b, rtol=1e-6) for a, b in pairwise(foretold))

@@ -97,8 +97,14 @@ def test_where_nothing_is_faster_the_base_alone_is_evaluated(
     coordinator.only_base = "no choice is faster"
     assert coordinator.start("a") is not None
     assert coordinator.start("b") is None
+    coordinator.lose("a", "its worker died")
+    again = coordinator.start("c")
+    assert again is not None
+    assert again.architecture.is_base
+    assert coordinator.finished is None
+    coordinator.end("c", evaluation(Architecture()), None)
+    assert coordinator.start("d") is None
     assert coordinator.finished == "no choice is faster"
-    coordinator.end("a", evaluation(Architecture()), None)
     assert [record.architecture.is_base for record in coordinator.front] == [True]
 
 

@@ -25,13 +25,13 @@ def test_a_time_is_divided_among_the_phases() -> None:
     base = 3.0 + 4 * 20 * 0.5 + (320 + 96) * 0.01  # 4 epochs of 20 steps, one scoring
     assert found["base network"].wall_s == pytest.approx(base)
     left = 3600 - base
-    assert found["table and scores"].wall_s == pytest.approx(0.15 * left)
-    assert found["confirmation"].wall_s == pytest.approx(0.2 * 0.85 * left)
+    assert found["table and scores"].wall_s == pytest.approx(0.25 * left)
+    assert found["confirmation"].wall_s == pytest.approx(0.2 * 0.75 * left)
     trial = 2 * 3.0 + 2 * 20 * 1.0 + 2 * (320 + 96) * 0.01  # 2 epochs, one rung
     trials = found["seeds"].trials + found["trials"].trials
-    assert trials == 2 * int(0.8 * 0.85 * left / trial)
+    assert trials == 2 * int(0.8 * 0.75 * left / trial)
     again = 2 * 1.0 + 4 * 20 * 1.0 + (320 + 96) * 0.01
-    assert found["confirmation"].trials == 2 * int(0.2 * 0.85 * left / again)
+    assert found["confirmation"].trials == 2 * int(0.2 * 0.75 * left / again)
     space = make_plan(SearchConfig(space="resnet20-cifar", budget="1h", device="cpu")).space
     assert found["seeds"].trials == len(seed_architectures(space))
 

@@ -105,3 +105,27 @@ def test_what_cannot_be_captured_trains_without(caplog: pytest.LogCaptureFixture
         got = trained(model)
     torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-4)
     assert caplog.text.count("without CUDA graphs") == 1
+
+
+@pytest.mark.gpu
+@gpu
+def test_the_memory_of_the_graphs_is_free_afterwards() -> None:
+    model = Network().to(CUDA)
+    trained(model)
+    torch.cuda.empty_cache()
+    before = torch.cuda.memory_reserved(CUDA)
+    with replayed(model, 1000):
+        trained(model)
+    torch.cuda.empty_cache()
+    assert torch.cuda.memory_reserved(CUDA) <= before
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="fewer than two CUDA devices")
+def test_the_models_own_device_is_captured() -> None:
+    eager, replays = Network().to("cuda:1"), Network().to("cuda:1")
+    expected = trained(eager)
+    with replayed(replays, 1000):
+        got = trained(replays)
+    torch.testing.assert_close(got, expected, rtol=1e-3, atol=1e-4)
+    assert replays.ran < 15
