@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from functools import cache
 from typing import Any, NoReturn
 
 import numpy as np
@@ -13,6 +15,7 @@ from numpy.typing import ArrayLike
 from optuna.distributions import BaseDistribution, CategoricalDistribution
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
+from threadpoolctl import ThreadpoolController
 
 from spnas.errors import InputError, SpaceExhaustedError
 from spnas.sampler.categories import Categories, Codes, Floats
@@ -123,7 +126,7 @@ class LatencyAwareSampler(optuna.samplers.BaseSampler):
         if not search_space:
             return {}
         _check_directions(study)
-        with self._lock:
+        with self._lock, _one_thread():
             proposer, categories = self._prepare(search_space)
             trials = [
                 earlier
@@ -175,6 +178,20 @@ class LatencyAwareSampler(optuna.samplers.BaseSampler):
                 f"latency: expected {len(rows)} numbers for {len(rows)} architectures, got shape {given.shape}"
             )
         return given
+
+
+def _one_thread() -> AbstractContextManager[Any]:
+    """Give a context in which BLAS keeps to one thread.
+
+    On matrices as small as these several are no faster: they wait for each other, and take cores from trials.
+    """
+    limited: AbstractContextManager[Any] = _blas().limit(limits=1, user_api="blas")
+    return limited
+
+
+@cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController()
 
 
 def _check_directions(study: optuna.Study) -> None:

@@ -14,6 +14,7 @@ from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState, create_trial
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from spnas import LatencyAwareSampler
 from spnas.errors import InputError, SpaceExhaustedError
@@ -253,6 +254,25 @@ def test_a_prior_is_used_from_the_first_trials_on() -> None:
         reached[name] = max(trial.values[0] for trial in study.trials)
     assert reached["prior"] == 1.0  # the base, which is the best by its scores
     assert reached["none"] < 0.6
+
+
+def test_blas_keeps_to_one_thread_while_proposing() -> None:
+    problem, threads = Problem(6), []
+
+    def blas() -> set[int]:
+        return {lib["num_threads"] for lib in threadpool_info() if lib["user_api"] == "blas"}
+
+    def latency(many: list[Params]) -> list[float]:
+        threads.append(blas())
+        return problem.latency(many)
+
+    sampler = LatencyAwareSampler(latency, seed=0)
+    study = optuna.create_study(directions=["maximize", "minimize"], sampler=sampler)
+    with threadpool_limits(limits=2, user_api="blas"):
+        problem.run(study, 14)
+        assert blas() == {2}
+    assert threads
+    assert all(used == {1} for used in threads)
 
 
 def test_it_can_be_pickled() -> None:
