@@ -2,7 +2,8 @@
 
 `python benchmarks/published.py search NAME --data FOLDER --runs FOLDER` searches with the default sampler and randomly,
 at equal budgets, evaluates the uniform architectures as the confirmation evaluates the front's, and copies what is
-small to results/published/NAME. `python benchmarks/published.py readme` draws the pictures and writes README's section
+small to results/published/NAME. `... train NAME --data FOLDER --weights base.pt --models FILE...` trains models of the
+front fully, and the base as long, from the base's weights. `... readme` draws the pictures and writes README's section
 from those files; with `--check` it writes nothing and fails where README says something else.
 """
 
@@ -12,6 +13,7 @@ import argparse
 import shutil
 import subprocess
 import sys
+import tempfile
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -19,7 +21,9 @@ import pandas as pd
 import yaml
 from matplotlib.figure import Figure
 
-from spnas.architecture import REGULAR
+from spnas.architecture import REGULAR, Architecture
+from spnas.finish import train_model
+from spnas.networks.document import model_document
 from spnas.runs import RunDirectory
 from spnas.runs.pareto import hypervolume
 from spnas.runs.summary import METRIC_TITLES
@@ -28,6 +32,7 @@ from spnas.search.config import read_config
 from spnas.search.objective import Evaluator
 from spnas.search.plan import make_plan
 from spnas.spaces import load_space
+from spnas.tasks import check_data
 
 ROOT = Path(__file__).resolve().parents[1]
 PUBLISHED = ROOT / "results" / "published"
@@ -130,6 +135,30 @@ def baselines(path: Path, run: Run) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
+def train(args: argparse.Namespace) -> None:
+    """Train the base network and models of the front alike, each from the trained base's weights."""
+    run, folder, rows = RUNS[args.name], PUBLISHED / args.name, []
+    data = str(args.data / run.data)
+    network = load_space(run.space).network
+    with tempfile.TemporaryDirectory() as place:
+        base = Path(place) / "base.yaml"
+        classes = check_data(network.kind, data).num_classes
+        base.write_text(yaml.safe_dump(model_document(network, classes, Architecture())))
+        for path in (base, *(folder / "pareto" / name for name in args.models)):
+            done = train_model(
+                path,
+                data=data,
+                epochs=args.epochs,
+                imgsz=run.imgsz,
+                weights=args.weights,
+                output=Path(place) / path.stem,
+            )
+            scores = {name: round(value, 4) for name, value in done.scores.items()}
+            rows.append({"model": path.stem, "epochs": args.epochs, **scores})
+            print(rows[-1], flush=True)
+    pd.DataFrame(rows).to_csv(folder / "trained.csv", index=False)
+
+
 @dataclass(frozen=True)
 class Findings:
     """What the files of a published run say; latency as ratios to the base network's."""
@@ -140,6 +169,7 @@ class Findings:
     front: pd.DataFrame
     random: pd.DataFrame
     uniform: pd.DataFrame
+    trained: pd.DataFrame | None
 
     @classmethod
     def read(cls, name: str) -> Findings:
@@ -151,7 +181,9 @@ class Findings:
         base = again[again.origin == "base"].mean(numeric_only=True)
         random = read_trials(folder / "random" / "pareto.csv")
         uniform = pd.read_csv(folder / "baselines.csv")
-        return cls(RUNS[name], metric, base, front, random, uniform)
+        file = folder / "trained.csv"
+        trained = pd.read_csv(file) if file.exists() else None
+        return cls(RUNS[name], metric, base, front, random, uniform, trained)
 
     def volume(self, models: pd.DataFrame) -> float:
         """Give the share of the box from the base down to half its accuracy that the models dominate."""
@@ -179,6 +211,21 @@ class Findings:
                 "| " + " | ".join(f"{mark}{cell}{mark}" for cell in (label, *cells)) + " |"
             )
         return "\n".join(lines)
+
+    def fully_trained(self) -> str:
+        """Tell what full trainings gave, in a sentence; nothing where there were none."""
+        if self.trained is None:
+            return ""
+        ratios = {Path(row.file).stem: row.latency_ratio for _, row in self.front.iterrows()}
+        told = [
+            f"{row.model} {100 * row[self.metric]:.1f}"
+            + (f" at {ratios[row.model]:.2f} of its latency" if row.model in ratios else "")
+            for _, row in self.trained.iterrows()
+        ]
+        return (
+            f" Trained fully by `spnas train`, {self.trained.epochs[0]} epochs each from a trained base's weights, one "
+            f"seed: {', '.join(told)}."
+        )
 
     def draw(self, path: Path) -> None:
         """Draw the front beside random search, the uniform networks and the base."""
@@ -224,7 +271,7 @@ def section() -> str:
             f"![front](results/published/{name}/front.png)\n\n{found.table()}\n\n"
             f"Hypervolume, as a share of the area from the base network down to half its accuracy: spnas "
             f"{found.volume(rest):.3f}, random search with the same budget {found.volume(found.random):.3f}, the "
-            f"uniform networks {found.volume(found.uniform):.3f}."
+            f"uniform networks {found.volume(found.uniform):.3f}.{found.fully_trained()}"
         )
     return "\n\n".join([START, *parts, END])
 
@@ -254,6 +301,13 @@ def main() -> None:
     sub.add_argument("name", choices=RUNS)
     sub.add_argument("--data", type=Path, required=True, help="folder of the data sets")
     sub.add_argument("--runs", type=Path, required=True, help="folder of the whole runs")
+    sub = commands.add_parser("train")
+    sub.set_defaults(command=train)
+    sub.add_argument("name", choices=RUNS)
+    sub.add_argument("--data", type=Path, required=True, help="folder of the data sets")
+    sub.add_argument("--weights", type=Path, required=True, help="of the trained base network")
+    sub.add_argument("--models", nargs="+", required=True, help="files of the front")
+    sub.add_argument("--epochs", type=int, default=40)
     sub = commands.add_parser("readme")
     sub.set_defaults(command=readme)
     sub.add_argument("--check", action="store_true")
