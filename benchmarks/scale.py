@@ -9,7 +9,6 @@ from __future__ import annotations
 import copy
 import json
 import logging
-import random
 import shutil
 import statistics
 import tempfile
@@ -23,12 +22,12 @@ from typing import Any
 
 import psutil
 import torch
+from made_up_world import EPOCHS, World
 from optuna.distributions import CategoricalDistribution
 from optuna.trial import create_trial
 from ray import tune
 
-from spnas.architecture import REGULAR, Architecture
-from spnas.latency import LatencyTable, count
+from spnas.latency import count
 from spnas.networks import apply_architecture, get_network
 from spnas.runs import RunDirectory, TrialRecord
 from spnas.search import runner
@@ -38,7 +37,6 @@ from spnas.search.config import SamplerName, SchedulerName, SearchConfig
 from spnas.search.coordinator import Coordinator, now
 from spnas.search.environment import machine_line
 from spnas.search.limits import Limits
-from spnas.search.objective import Evaluation
 from spnas.search.plan import make_plan
 from spnas.search.scheduler import make_rule
 from spnas.search.storage import record_to_json
@@ -50,60 +48,7 @@ _SIZES = (100, 1_000, 10_000)
 _CONCURRENT = 64
 _ENDED = 6  # trials that end, and are followed by others, at each size
 _SUGGESTED = 8  # of those under way at first; the others are put into the queue, which is faster
-_EPOCHS = 2
 _LIMIT = 0.95  # latency ratio
-
-
-class World:
-    """A space where every choice at every site adds what a draw says to accuracy and latency."""
-
-    def __init__(self, space: SearchSpace, seed: int = 0) -> None:
-        self._rng = random.Random(seed)
-        self.space = space
-        sites = space.choices.items()
-        self._harm = {(s, c): self._rng.random() ** 3 / 60 for s, choices in sites for c in choices}
-        self._gain = {(s, c): self._rng.uniform(-0.005, 0.02) for s, ch in sites for c in ch}
-
-    def table(self) -> LatencyTable:
-        """Give the latency table of this world."""
-        times = {
-            site: {
-                str(choice): {
-                    "plain_ms": 1.0,
-                    "forms_ms": {"default": 1.0 - 10 * self._gain[site, choice]},
-                }
-                for choice in choices
-            }
-            for site, choices in self.space.choices.items()
-        }
-        return LatencyTable.from_json({"base_ms": 10.0, "sites": times})
-
-    def draw(self) -> Architecture:
-        """Draw an architecture of which about half is regular."""
-        offered = self.space.variables.items()
-        drawn = {name: self._rng.choice(choices) for name, choices in offered}
-        return self.space.expand(
-            {name: c if self._rng.random() < 0.5 else REGULAR for name, c in drawn.items()}
-        )
-
-    def evaluate(self, architecture: Architecture, epochs: int = _EPOCHS) -> Evaluation:
-        """Evaluate an architecture in no time, with noise."""
-        chosen = [(site, architecture[site]) for site in self.space.choices]
-        harm = sum(self._harm[pair] for pair in chosen if str(pair[1]) != "regular")
-        gain = sum(self._gain[pair] for pair in chosen if str(pair[1]) != "regular")
-        accuracy = 0.5 - harm - 0.05 / epochs + self._rng.gauss(0, 0.004)
-        ratio = max(0.05, (1 - gain) * self._rng.gauss(1, 0.005))
-        return Evaluation(
-            epochs=epochs,
-            scores={"map50_95": accuracy, "map50": 1.3 * accuracy},
-            latency_ms=30 * ratio,
-            latency_ratio=ratio,
-            latency_ratio_low=0.99 * ratio,
-            latency_ratio_high=1.01 * ratio,
-            params=3_000_000,
-            macs=4_000_000_000,
-            train_s=0.0,
-        )
 
 
 @dataclass
@@ -261,7 +206,7 @@ def measure_rules(world: World, trials: int) -> dict[str, float]:
 
 def instant(config: dict[str, Any], **_: Any) -> None:
     """Stand in for a worker's trial, taking no time."""
-    found = {"epochs": _EPOCHS, "scores": {"map50_95": 0.3, "map50": 0.4}, "latency_ms": 20.0}
+    found = {"epochs": EPOCHS, "scores": {"map50_95": 0.3, "map50": 0.4}, "latency_ms": 20.0}
     evaluation = json.dumps({**found, "latency_ratio": 0.7})
     tune.report({"evaluation": evaluation, "error": "", "final": True, "seconds": 0.0})
 
