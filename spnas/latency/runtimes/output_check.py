@@ -9,6 +9,7 @@ in float32 goes off when nothing but weights and input are rounded.
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +22,7 @@ from spnas.errors import SpnasError
 _CPU = torch.device("cpu")
 # Allowed whatever the network: of a channel's largest value.
 TOLERANCES = {torch.float32: 1e-3, torch.float16: 1e-2, torch.bfloat16: 5e-2}
+_OVERFLOW = ": float16 may overflow with fresh weights, a float32 runtime does not"
 # Allowed besides in half precision: so many times what rounding weights and input alone does.
 AMPLIFIED = 4.0
 # A channel smaller than this share of the tensor's largest value counts as that large: in a tensor of boxes and class
@@ -99,9 +101,11 @@ def check_output(runtime: str, output: Any, expected: Expected) -> float:
     errors = [error(*pair) for pair in zip(expected.exact, got, strict=True)]
     for off, allowed in zip(errors, expected.allowed, strict=True):
         if not off <= allowed:  # NaN too
+            lost = expected.dtype == torch.float16 and not math.isfinite(off)
             raise SpnasError(
                 f"runtime {runtime}: expected torch's float32 output within {allowed:.1e} of a channel's "
                 f"largest value ({_name(expected.dtype)} precision), got {off:.1e} off"
+                f"{_OVERFLOW if lost else ''}"
             )
     return max(errors)
 

@@ -96,6 +96,8 @@ def test_a_number_that_is_none_does_not_pass(wrong: float) -> None:
         bad[0, 0, 0, 0] = wrong
         with pytest.raises(SpnasError, match="expected torch's float32 output"):
             check_output("mine", bad, expect(model, IMAGE, dtype))
+    with pytest.raises(SpnasError, match="float16 may overflow with fresh weights"):
+        check_output("mine", bad, expect(model, IMAGE, torch.float16))
 
 
 def test_shapes_and_the_number_of_tensors_are_compared() -> None:
