@@ -35,7 +35,7 @@ def show_plan(config: SearchConfig, *, as_json: bool) -> int:
         print(json.dumps(content, indent=2))
     else:
         _print(plan, phases, problem)
-    return 1 if problem else 0
+    return 2 if problem else 0
 
 
 def _problem(phases: list[Phase]) -> str | None:
@@ -66,8 +66,9 @@ def _print(plan: Plan, phases: list[Phase], problem: str | None) -> None:
     console.print(table)
     console.print()
     console.print(
-        "Measured with the base network, on this machine, just now. Trials that a rung stops or that exceed a limit "
-        "make room for more; starting Ray and its workers takes some seconds beside this. Nothing was written.",
+        "Measured with the base network, on this machine, just now; other load makes all of it uncertain. What the "
+        "table does not take, what confirmation cannot use, and trials that a rung stops or that exceed a limit make "
+        "room for more trials. Starting Ray and its workers takes some seconds beside this. Nothing was written.",
         soft_wrap=True,
     )
     if problem:

@@ -65,7 +65,7 @@ def show_front(directory: RunDirectory, form: Literal["table", "json", "line"] =
         print(line if form == "line" else json.dumps(content, indent=2))
     else:
         _print(directory, metric, trials, rows)
-        if again:
+        if any(row.file is not None for row in rows):
             _print_confirmation(describe(trials, again, metric), found, rows, metric)
     return any(row.file is not None for row in rows)
 

@@ -11,6 +11,7 @@ from torch import nn
 
 from spnas.architecture import Architecture
 from spnas.errors import ArchitectureError, InputError, ModelFileError
+from spnas.names import shown
 from spnas.networks.base import SCHEMA_VERSION, Network, check_keys, get_network
 from spnas.networks.deploy import set_forms
 from spnas.networks.guard import guarded_build
@@ -112,9 +113,11 @@ def parse_document(document: Mapping[str, Any]) -> ModelDocument:
     """
     version, section = document.get("schema_version"), document.get("spnas")
     if version != SCHEMA_VERSION or isinstance(version, bool):
-        raise ModelFileError(f"schema_version: expected {SCHEMA_VERSION}, got {version!r}")
+        raise ModelFileError(f"schema_version: expected {SCHEMA_VERSION}, got {shown(version)}")
     if not isinstance(section, Mapping):
-        raise ModelFileError(f"spnas: expected a mapping with base and sites, got {section!r:.80}")
+        raise ModelFileError(
+            f"spnas: expected a mapping with base and sites, got {shown(section):.80}"
+        )
     try:
         check_keys(section, required={"base", "sites"}, optional=frozenset({"forms"}))
         network = get_network(str(section["base"]))

@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 
 from spnas.errors import ModelFileError
+from spnas.names import shown
 from spnas.runs.files import write_text_atomic
 from spnas.runs.yaml_file import YamlError, YamlFile, read_yaml
 
@@ -99,9 +100,11 @@ def _frame_problems(file: YamlFile) -> list[str]:
     problems = []
     version = content.get("schema_version")
     if version != SCHEMA_VERSION or isinstance(version, bool):
-        problems.append(f"{file.where('schema_version')}expected {SCHEMA_VERSION}, got {version!r}")
+        problems.append(
+            f"{file.where('schema_version')}expected {SCHEMA_VERSION}, got {shown(version)}"
+        )
     problems += [
-        f"{file.where(key)}expected a mapping, got {content.get(key)!r}"
+        f"{file.where(key)}expected a mapping, got {shown(content.get(key))}"
         for key in _MAPPINGS
         if not isinstance(content.get(key), dict) and (key in content or key == "spnas")
     ]

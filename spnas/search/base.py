@@ -97,8 +97,13 @@ def _check_budget(ledger: Ledger, epoch_s: float, epochs: int, to_do: int) -> No
     needed = epoch_s * to_do + ledger.trial_seconds
     if left is None or (left > 0 and needed <= left):
         return
-    estimate = f" ({epochs} epochs take about {epoch_s * epochs / 60:.1f} min)" if epoch_s else ""
+    estimate = (
+        f": {to_do} of its {epochs} epochs, about {epoch_s * to_do:.0f} s, and the trial, "
+        f"{ledger.trial_seconds:.0f} s, are to come, {max(0.0, left):.0f} s are left"
+        if epoch_s
+        else ""
+    )
     raise BudgetError(
-        f"budget {ledger.budget.text!r} ends before the base network is trained{estimate} and a first trial has ended; "
+        f"budget {ledger.budget.text!r} ends before the base network is trained and a first trial has ended{estimate}; "
         "expected a larger --budget, --weights of a trained base network, or fewer base_epochs in --config"
     )

@@ -226,10 +226,15 @@ def describe(trials: Sequence[TrialRecord], again: Sequence[TrialRecord], metric
     """Say in one line whether the front is confirmed, and by what."""
     models = {r.trial for r in front_records(trials, metric) if not r.architecture.is_base}
     found = by_trial(_telling(again))
-    told = f"{len(models & found.keys())} of the {len(models)} models of the trials' front evaluated again"
+    repeated = len(models & found.keys())
+    told = f"{repeated} of the {len(models)} models of the trials' front evaluated again"
     pooled = confirmed_records(trials, again, metric)
     if not pooled:
-        return f"the front is not confirmed: {told}; it is that of the trials"
+        few = f"only {repeated}" if repeated else "none"
+        return (
+            f"the front is not confirmed: {few} of its {len(models)} models was evaluated again; accuracies are "
+            "those of single trials, and some are luck"
+        )
     near = sum(r.trial in found and not r.architecture.is_base for r in near_front(trials, metric))
     seeds = sorted(record.seeds or 0 for record in pooled)
     return (

@@ -146,7 +146,9 @@ class Coordinator:
         """Whether the budget allows another trial, with what confirmation cannot use."""
         started = len(self.records) + len(self.running)
         if not self.ledger.may_start(started) and self._reserved_for_nothing():
-            logger.info("the budget is too small to confirm half of the front: trials have it all")
+            logger.info(
+                "what is left would not confirm half of the front: it goes to trials, a larger budget to both"
+            )
             self.ledger.reserve(0)
         return self.ledger.may_start(started)
 

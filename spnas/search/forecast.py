@@ -94,9 +94,9 @@ def forecast(plan: Plan, costs: Costs) -> list[Phase]:
     parts = [
         ("base network", training, base_s, 0),
         ("table and scores", "at most" if table_s else "not limited", table_s, 0),
-        ("seeds", f"{seeds} trials", trials_s * seeded, seeds),
-        ("trials", f"{trials - seeds} trials", trials_s * (1 - seeded), trials - seeds),
-        ("confirmation", f"{again} re-evaluations", again_wall_s, again),
+        ("seeds", f"about {seeds} trials", trials_s * seeded, seeds),
+        ("trials", f"about {trials - seeds} trials", trials_s * (1 - seeded), trials - seeds),
+        ("confirmation", f"up to {again} re-evaluations", again_wall_s, again),
     ]
     return [
         Phase(name, told, wall_s, wall_s / total, number) for name, told, wall_s, number in parts

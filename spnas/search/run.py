@@ -94,6 +94,8 @@ def resume(path: Path, changes: Mapping[str, Any], telling: Telling) -> RunDirec
     if run.base_weights.is_file():  # already taken from the user's file, or trained
         kept["weights"] = str(run.base_weights.resolve())
     plan = on_cluster(make_plan(make_config({**config.model_dump(), **kept, **changes})))
+    named = replace(plan.space, name=Path(config.space).stem)  # not after the copy in the run
+    plan = replace(plan, space=named)
     with run.hold(), told_where_unwritable(run.path):
         return _search(run, plan, telling)
 
@@ -124,7 +126,9 @@ def _search(run: RunDirectory, plan: Plan, telling: Telling) -> RunDirectory:
             ledger = Ledger(budget, plan.devices, spent=spent_so_far(study))
             coordinator = _run_phases(run, plan, study, ledger, telling)
             write_results(run, plan, coordinator)
-            reason = coordinator.finished or "interrupted: `spnas search --resume` goes on"
+            reason = (
+                coordinator.finished or f"interrupted: `spnas search --resume {run.path}` goes on"
+            )
             end = told("end", run=str(run.path))
             logger.info("ended: %s | %s | %s", reason, coordinator.spent(), run.report, extra=end)
         finally:

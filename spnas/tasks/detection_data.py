@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from spnas.errors import DataError
+from spnas.names import shown
 from spnas.runs.yaml_file import YamlError, read_yaml
 from spnas.tasks.base import DataInfo
 from spnas.tasks.data import embedded_detection
@@ -128,7 +129,9 @@ def _names(content: dict[str, Any], problems: list[str]) -> tuple[str, ...]:
     if isinstance(names, list):
         names = dict(enumerate(names))
     if not isinstance(names, dict) or not names:
-        problems.append(f"names: expected class names (or nc: a number of classes), got {names!r}")
+        problems.append(
+            f"names: expected class names (or nc: a number of classes), got {shown(names)}"
+        )
         return ()
     if sorted(map(str, names)) != sorted(map(str, range(len(names)))):
         problems.append(f"names: expected class numbers 0 to {len(names) - 1}, got {list(names)}")
@@ -143,7 +146,7 @@ def _paths(content: dict[str, Any], key: str, root: Path, problems: list[str]) -
     entries: list[Any] = value if isinstance(value, list) else [value]
     if not entries or not all(isinstance(entry, str) and entry for entry in entries):
         problems.append(
-            f"{key.removesuffix('idation')}: expected a folder or list of images, got {value!r}"
+            f"{key.removesuffix('idation')}: expected a folder or list of images, got {shown(value)}"
         )
         return ()
     paths = []

@@ -47,7 +47,7 @@ def test_interrupting_writes_the_front_so_far(shared_data: Path, tmp_path: Path)
         for line in process.stdout:
             output.append(line)
             if "trial 0 complete" in line:  # the base: whatever the others are, it is complete
-                process.send_signal(signal.SIGINT)
+                process.send_signal(signal.SIGTERM)  # which is taken for Ctrl-C
         watchdog.cancel()
     assert process.returncode == 0, "".join(output)
     run = tmp_path / "results" / "cut"
@@ -55,7 +55,7 @@ def test_interrupting_writes_the_front_so_far(shared_data: Path, tmp_path: Path)
     assert len(front) >= 1
     log = (run / "log.txt").read_text()
     assert "interrupted: ending what runs; Ctrl-C again leaves at once" in log
-    assert "ended: interrupted: `spnas search --resume` goes on" in log
+    assert "ended: interrupted: `spnas search --resume results/cut` goes on" in log
 
 
 def test_a_budget_too_small_for_the_base_is_told(shared_data: Path, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def test_a_dry_run_tells_of_all_phases_and_writes_nothing(
     assert max(map(len, table.splitlines())) <= 80
     for phase in ("base network", "table and scores", "seeds", "trials", "confirmation"):
         assert f"\n{phase} " in table
-    assert main([*options, "--budget", "20s", "--json"]) == 1
+    assert main([*options, "--budget", "20s", "--json"]) == 2
     content = json.loads(capsys.readouterr().out)
     assert content["problem"].startswith("the budget ends before the base network is trained")
     assert content["phases"][0]["share"] > 1

@@ -44,7 +44,7 @@ def test_a_file_written_by_hand_needs_no_end_marker(tmp_path: Path) -> None:
         ("spnas: {}\nschema_version: 2\n", r"m\.yaml:2: schema_version: expected 1, got 2"),
         ("schema_version: true\nspnas: {}\n", r"m\.yaml:1: schema_version: expected 1, got True"),
         ("schema_version: 1\nspnas: []\n", r"m\.yaml:2: spnas: expected a mapping, got \[\]"),
-        ("schema_version: 1\n", r"m\.yaml:1: spnas: expected a mapping, got None"),
+        ("schema_version: 1\n", r"m\.yaml:1: spnas: expected a mapping, got nothing"),
         ("schema_version: 1\nspnas: {}\nmetrics: 3\n", r"m\.yaml:3: metrics: expected a mapping"),
         ("schema_version: 1\nbase: yolov8n\nsites: []\n", "this is a search space"),
         ("a: 1\nb: [1,\n", r"m\.yaml:3: not valid YAML"),
