@@ -91,7 +91,10 @@ def test_gives_up_once_the_training_is_known_to_outlast_the_budget(
     made: tuple[Worker, SearchStudy, Prepare],
 ) -> None:
     worker, study, prepare = made
-    with pytest.raises(BudgetError, match=r"'35s' .*: 2 of its 4 epochs, about 20 s, and the trial, 40 s, are to come, 15 s are left"):
+    with pytest.raises(
+        BudgetError,
+        match=r"'35s' .*: 2 of its 4 epochs, about 20 s, and the trial, 40 s, are to come, 15 s are left",
+    ):
         prepare("35s")
     assert worker.epochs == 2  # the second epoch tells how long an epoch takes
     assert spent_so_far(study) == 40
