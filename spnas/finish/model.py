@@ -124,6 +124,10 @@ def find_model(path: str | PathLike[str], output: str | PathLike[str] | None = N
 def _trained(folder: Path, weights: Path) -> FoundModel:
     """Give the model of a training's folder."""
     file = folder / MODEL_FILE
+    front = sorted((folder / "pareto").glob("*.yaml"))
+    if front and not file.is_file():
+        names = ", ".join(path.name for path in front)
+        raise ModelFileError(f"{folder}: this is a run, expected a model of its pareto/: {names}")
     if not file.is_file():
         raise ModelFileError(
             f"{file}: expected the model yaml of {weights} there, as `spnas train` writes it; weights that "

@@ -133,7 +133,7 @@ class Coordinator:
                 self.finished = self.only_base
             return None
         if not self._may_start():
-            self.finished = "the trials' budget is spent"
+            self.finished = "the trials' budget is spent (--resume with a larger --budget goes on)"
             return None
         proposal = self.study.propose()
         if proposal is None:

@@ -165,6 +165,8 @@ def test_a_yaml_outside_a_run_needs_data_and_weights(run: RunDirectory, tmp_path
         InputError, match=r"model\.yaml: expected the model yaml of .*, as `spnas train` writes it"
     ):
         validate_model(tmp_path / "runs" / "best.pt")
+    with pytest.raises(InputError, match=r"run: this is a run, .* its pareto/: 00-found\.yaml"):
+        validate_model(run.path)
 
 
 def test_the_public_names_are_these() -> None:

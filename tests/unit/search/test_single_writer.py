@@ -8,7 +8,7 @@ from pathlib import Path
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution
-from optuna.storages import get_storage
+from optuna.storages import InMemoryStorage, get_storage
 from optuna.study import StudyDirection
 from optuna.testing.pytest_storages import StorageTestCase
 from optuna.trial import TrialState, create_trial
@@ -25,13 +25,13 @@ def opened(path: Path) -> SingleWriterStorage:
 
 
 class TestAsOptunaExpects(StorageTestCase):
-    """All that Optuna asks of a storage."""
+    """All that Optuna asks of a storage; before one in memory, as a file for each test takes time."""
 
     test_pickle_storage = None  # it stays in the process that holds the run
 
     @pytest.fixture
-    def storage(self, tmp_path: Path) -> SingleWriterStorage:
-        return opened(tmp_path / "study.db")
+    def storage(self) -> SingleWriterStorage:
+        return SingleWriterStorage(InMemoryStorage())
 
 
 def change(storage: SingleWriterStorage, study: int, rng: random.Random) -> None:
@@ -68,7 +68,7 @@ def change(storage: SingleWriterStorage, study: int, rng: random.Random) -> None
             storage.set_study_user_attr(study, "spent", [rng.random(), None])
 
 
-@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("seed", range(3))
 def test_what_is_in_memory_is_what_is_on_disk(tmp_path: Path, seed: int) -> None:
     storage, rng = opened(tmp_path / "study.db"), random.Random(seed)
     study = storage.create_new_study(BOTH, "spnas")
