@@ -16,7 +16,7 @@ _MOST_FOR_DRAWS = (
 )
 # Hyperparameters are drawn again after as many calls as are this share of the observations: a new observation a call,
 # they would hardly differ before.
-_REDRAWN = 0.02
+_REDRAWN = 0.01
 _JITTER = 1e-6
 
 
@@ -67,7 +67,7 @@ class Surrogate:
 
     With few observations many explanations fit, and the best fit alone would be too sure of one. Elliptical slice
     sampling needs no gradients and no tuning (Murray, Adams and MacKay, AISTATS 2010); the chain goes on from draw to
-    draw. With more than fifty observations not every call draws.
+    draw. With more than a hundred observations not every call draws.
 
     Args:
         rng: Source of randomness.
