@@ -25,7 +25,9 @@ pytestmark = pytest.mark.e2e
 
 def test_interrupting_writes_the_front_so_far(shared_data: Path, tmp_path: Path) -> None:
     small_classification_data(shared_data / "sign_digits", tmp_path / "signs")
-    (tmp_path / "config.yaml").write_text("base_epochs: 1\nepochs: 1\nrungs: []\n")
+    (tmp_path / "config.yaml").write_text(
+        "base_epochs: 1\nepochs: 1\nrungs: []\ntable_share: 0\ninherit: weights\n"
+    )
     command = [
         *(sys.executable, "-m", "spnas", "search", "--space", "resnet20-cifar"),
         *("--data", "signs", "--budget", "100trials"),
