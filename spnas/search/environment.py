@@ -90,10 +90,9 @@ def used_by_others(device: torch.device) -> str | None:
 def _gpu_memory(device: torch.device) -> tuple[int, int]:
     """Give the bytes that others have taken and all there are, by NVML: asking CUDA would take some hundred MB."""
     total = int(torch.cuda.get_device_properties(device).total_memory)
+    own = torch.cuda.memory_reserved(device)
     try:
-        return int(torch.cuda.device_memory_used(device)) - torch.cuda.memory_reserved(
-            device
-        ), total
+        return int(torch.cuda.device_memory_used(device)) - own, total
     except Exception:  # NVML is missing on some boards, in many ways; nothing hangs on what it says
         return 0, total
 
