@@ -237,7 +237,9 @@ def describe(trials: Sequence[TrialRecord], again: Sequence[TrialRecord], metric
         )
     near = sum(r.trial in found and not r.architecture.is_base for r in near_front(trials, metric))
     seeds = sorted(record.seeds or 0 for record in pooled)
+    times = f"{seeds[0]}" if seeds[0] == seeds[-1] else f"{seeds[0]} to {seeds[-1]}"
+    trainings = f"{times} training{'' if times == '1' else 's'}"
     return (
-        f"the front is confirmed: {told}, {near} near it, by {seeds[0]} to {seeds[-1]} trainings of "
+        f"the front is confirmed: {told}, {near} near it, by {trainings} of "
         f"{pooled[0].epochs:g} epochs each; {len(front_records(pooled, metric))} models stay"
     )
