@@ -100,7 +100,7 @@ def test_a_search_measures_on_the_node_that_offers_the_resource(
     metrics = yaml.safe_load(model.read_text())["metrics"]
     assert (metrics["node"], metrics["device"], metrics["runtime"]) == (
         *("jetson", where["device"]),
-        "onnxruntime" if where["device"] == "cpu" else "torch",
+        {"cpu": "onnxruntime", "mps": "torch"}.get(where["device"], "cuda-graph-fp16"),
     )
     cluster.remove_node(node)
 
