@@ -48,6 +48,7 @@ class Work(Protocol):
     run: RunDirectory
     finished: str | None
     ledger: Ledger
+    slots: int
 
     @property
     def running(self) -> Mapping[str, Any]:

@@ -112,6 +112,14 @@ class Ledger:
         wall = self.budget.wall_seconds(self.devices)
         return None if wall is None else wall * self.devices
 
+    def hold(self, devices: float) -> None:
+        """Count another number of devices from now on, such as those of the nodes that are left.
+
+        A budget in wall time knows no devices: it goes on as it was.
+        """
+        if self.budget.unit != "wall":
+            self._before, self._start, self.devices = self.spent, self._clock(), devices
+
     def reserve(self, device_seconds: float) -> None:
         """Keep this much for a later phase: it counts as spent until `begin_phase`."""
         self._reserved = device_seconds

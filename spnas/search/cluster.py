@@ -44,6 +44,8 @@ for _name, _value in _ENVIRONMENT.items():
 
 import ray  # noqa: E402
 
+logger = logging.getLogger("spnas")
+
 LOOPBACK = "127.0.0.1"
 _CLUSTERS = "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER"
 _ANSWER_S = 10.0
@@ -63,15 +65,37 @@ def ray_cluster(plan: Plan) -> Iterator[None]:
         )
     for name in ("ray", "ray.tune", "ray.train", "ray.air"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # its list of failed trials
     if plan.config.address is None:
         _start(plan)
     else:
         _join(plan.config.address)
     try:
-        with _terminated_as_interrupted():
+        with _terminated_as_interrupted(), _ray_messages_logged():
             yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _ray_messages_logged() -> Iterator[None]:
+    """Have what Ray tells of lost nodes logged for who debugs.
+
+    Ray prints it to standard output, which is ours and with `--json` read by machines: for each lost node the last page
+    of that node's own log, twice.
+    """
+    worker = ray._private.worker
+    before = worker.print_to_stdstream
+
+    def log(message: dict[str, Any], ignore_prefix: bool) -> None:
+        for text in message["lines"]:
+            logger.debug("Ray: %s", text)
+
+    worker.print_to_stdstream = log
+    try:
+        yield
+    finally:
+        worker.print_to_stdstream = before
 
 
 @contextmanager

@@ -283,7 +283,7 @@ def confirm_front(
         score_columns=plan.info.columns,
         sites=coordinator.sites,
         seed=plan.config.seed,
-        slots=plan.slots,
+        slots=coordinator.slots,
         devices_per_trial=plan.devices_per_trial,
         clock=time.monotonic,
     )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import joblib
 import torch
 
@@ -9,6 +11,21 @@ from spnas.device import resolve_device
 from spnas.errors import ConfigError
 from spnas.latency import check_runtime, default_runtime
 from spnas.search.config import NODE, SearchConfig
+
+
+@dataclass(frozen=True)
+class NodeShare:
+    """What a search reserves of one node of a Ray cluster.
+
+    Attributes:
+        node_id: The node's, as Ray numbers it.
+        slots: Trials at the same time.
+        devices: What the budget counts: GPUs, or cores.
+    """
+
+    node_id: str
+    slots: int
+    devices: float
 
 
 def latency_device(config: SearchConfig, device: torch.device) -> torch.device:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import logging
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import ray
@@ -12,12 +15,17 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 import spnas
 from spnas.device import device_name
 from spnas.errors import ConfigError, DataError
+from spnas.search.adapters import Work
 from spnas.search.cluster import ray_cluster, this_node
+from spnas.search.devices import NodeShare
 from spnas.search.plan import Plan
 from spnas.tasks import DataInfo
 from spnas.tasks.fingerprint import fingerprint
 
+logger = logging.getLogger("spnas")
+
 _ANSWER_S = 120.0  # a node imports torch first
+_LOOK_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -66,17 +74,55 @@ def plan_nodes(plan: Plan) -> Plan:
         here = this_node()
         _check_reserved(plan, here["Resources"])
         _check_latency_node(plan)
-        spread, others = plan, []
+        own = NodeShare(here["NodeID"], plan.slots, plan.devices)
+        spread, others = replace(plan, nodes=(own,)), []
         for node in ray.nodes():
             if not node["Alive"] or node["NodeID"] == here["NodeID"]:
                 continue
             offered = node["Resources"]
-            wider = spread.with_node(int(offered.get("CPU", 0)), int(offered.get("GPU", 0)))
+            cpus, gpus = int(offered.get("CPU", 0)), int(offered.get("GPU", 0))
+            wider = spread.with_node(node["NodeID"], cpus, gpus)
             if wider is not spread:
                 spread = wider
                 others.append(node)
         _check_alike(plan, others)
     return spread
+
+
+class NodeWatch:
+    """Notices that a node that trials run on is gone: fewer trials at a time then, and less for the budget to count.
+
+    Args:
+        nodes: What was reserved of each node.
+        work: Whose trials they are.
+        clock: Seconds, monotonic.
+    """
+
+    def __init__(
+        self,
+        nodes: tuple[NodeShare, ...],
+        work: Work,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._nodes, self._work, self._clock = nodes, work, clock
+        self._next = clock()
+
+    def check(self) -> None:
+        """Look, now and then, which nodes are there."""
+        if not self._nodes or self._clock() < self._next:
+            return
+        self._next = self._clock() + _LOOK_S
+        alive = {node["NodeID"] for node in ray.nodes() if node["Alive"]}
+        there = [share for share in self._nodes if share.node_id in alive]
+        slots = sum(share.slots for share in there)
+        if slots == self._work.slots:
+            return
+        logger.warning(
+            "nodes left: %d of %d; trials at a time from now on: %d",
+            *(len(there), len(self._nodes), slots),
+        )
+        self._work.slots = slots
+        self._work.ledger.hold(sum(share.devices for share in there))
 
 
 def _check_reserved(plan: Plan, offered: dict[str, float]) -> None:

@@ -16,7 +16,7 @@ from spnas.latency import default_runtime
 from spnas.networks import Network, load_base_weights
 from spnas.search.budget import Budget
 from spnas.search.config import NODE, SearchConfig
-from spnas.search.devices import check_latency, latency_device, names_index, reserve
+from spnas.search.devices import NodeShare, check_latency, latency_device, names_index, reserve
 from spnas.search.limits import Limits
 from spnas.search.objective import TrialSettings
 from spnas.spaces import SearchSpace, load_space
@@ -37,11 +37,11 @@ class Plan:
         cpus: Cores reserved of this machine.
         gpus: GPUs reserved of this machine.
         slots: Trials at the same time, on all nodes.
-        nodes: Machines that trials run on; more than one on a cluster.
         devices: What the budget counts: GPUs, or cores, of all nodes.
         devices_per_trial: What a trial occupies of them.
         schedule: The proxy training.
         base_schedule: The base network's training.
+        nodes: The nodes of a cluster that trials run on; none without one.
     """
 
     config: SearchConfig
@@ -56,7 +56,7 @@ class Plan:
     devices_per_trial: float
     schedule: Schedule
     base_schedule: Schedule
-    nodes: int = 1
+    nodes: tuple[NodeShare, ...] = ()
 
     @property
     def network(self) -> Network:
@@ -105,14 +105,14 @@ class Plan:
     def resources(self) -> dict[str, float]:
         """What Ray reserves for a trial."""
         gpus = self.config.gpus_per_trial if self.gpus else 0.0
-        return {"cpu": float(self.config.cpus_per_trial), "gpu": gpus}
+        return {"CPU": float(self.config.cpus_per_trial), "GPU": gpus}
 
     @property
     def counts_gpus(self) -> bool:
         """Whether the budget counts GPUs rather than cores."""
         return self.gpus > 0 and Budget.parse(self.config.budget).unit != "cpu"
 
-    def with_node(self, cpus: int, gpus: int) -> Plan:
+    def with_node(self, node_id: str, cpus: int, gpus: int) -> Plan:
         """Give the plan on one more node, which offers so many cores and GPUs; the same where it has none for a trial.
 
         `cpus` and `gpus` of the options hold for each node.
@@ -125,9 +125,12 @@ class Plan:
             slots = min(slots, int(gpus / config.gpus_per_trial))
         if not slots:
             return self
-        devices = gpus if self.counts_gpus else cpus
+        share = NodeShare(node_id, slots, float(gpus if self.counts_gpus else cpus))
         return replace(
-            self, nodes=self.nodes + 1, slots=self.slots + slots, devices=self.devices + devices
+            self,
+            nodes=(*self.nodes, share),
+            slots=self.slots + share.slots,
+            devices=self.devices + share.devices,
         )
 
     def limits(self, base: Mapping[str, Any]) -> Limits:
@@ -189,7 +192,7 @@ class Plan:
     def describe(self) -> str:
         """Tell in one line what is going to happen."""
         share = f"{self.config.gpus_per_trial:g} GPU" if self.gpus else "no GPU"
-        nodes = f" on {self.nodes} nodes" if self.nodes > 1 else ""
+        nodes = f" on {len(self.nodes)} nodes" if len(self.nodes) > 1 else ""
         cores, epochs = self.config.cpus_per_trial, self.schedule.epochs
         rungs = f", rungs {list(self.schedule.rungs)}" if self.schedule.rungs else ""
         return (

@@ -18,6 +18,7 @@ from spnas.search.cluster import RayWatch, this_machine
 # isort: split
 import ray
 from ray import tune
+from ray.util.placement_group import NODE_ID_LABEL_KEY
 
 from spnas.errors import SpnasError
 from spnas.runs import RunDirectory
@@ -30,6 +31,7 @@ from spnas.search.adapters import (
     Work,
     own_interrupts,
 )
+from spnas.search.nodes import NodeWatch
 from spnas.search.objective import TrialSettings
 from spnas.search.parcel import Parcel
 from spnas.search.plan import Plan
@@ -94,6 +96,16 @@ def _run_alone(
         raise SpnasError(f"{what}: {type(cause).__name__}: {told:.500}") from None
 
 
+def trial_resources(plan: Plan) -> tune.PlacementGroupFactory:
+    """Give what Ray reserves for a trial: of a cluster's nodes those that were checked, none that joined later."""
+    if not plan.nodes:
+        return tune.PlacementGroupFactory([plan.resources])
+    checked = ",".join(node.node_id for node in plan.nodes)
+    return tune.PlacementGroupFactory(
+        [plan.resources], bundle_label_selector=[{NODE_ID_LABEL_KEY: f"in({checked})"}]
+    )
+
+
 def run_trials(
     coordinator: Work,
     settings: TrialSettings,
@@ -116,6 +128,7 @@ def run_trials(
     """
     scratch = tempfile.mkdtemp(prefix="spnas-ray-")
     first = FirstError()
+    watches = RayWatch().check, NodeWatch(plan.nodes, coordinator).check
     function = tune.with_parameters(
         evaluate_trial,
         settings=settings,
@@ -124,7 +137,7 @@ def run_trials(
         parcel=Parcel(settings) if plan.config.address else None,
     )
     tuner = tune.Tuner(
-        tune.with_resources(function, plan.resources),
+        tune.with_resources(function, trial_resources(plan)),
         tune_config=tune.TuneConfig(
             search_alg=CoordinatedSearcher(coordinator, plan.config.trial_timeout_s, first),
             scheduler=RungScheduler(coordinator, first),
@@ -136,7 +149,7 @@ def run_trials(
             name="trials",
             storage_path=scratch,
             verbose=0,
-            callbacks=[TickCallback(first, InterruptNotice(), first.check, tick, RayWatch().check)],
+            callbacks=[TickCallback(first, InterruptNotice(), first.check, tick, *watches)],
             failure_config=tune.FailureConfig(max_failures=0),
         ),
     )

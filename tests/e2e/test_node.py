@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +16,7 @@ import ray
 import torch
 import yaml
 from ray.cluster_utils import Cluster
+from ray.util.placement_group import placement_group_table, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 from torch import nn
 
@@ -22,10 +24,12 @@ from spnas.cli import main
 from spnas.errors import ConfigError, DeviceLostError
 from spnas.search.cluster import ray_cluster
 from spnas.search.config import SearchConfig
+from spnas.search.devices import NodeShare
 from spnas.search.objective import TrialSettings
 from spnas.search.parcel import Parcel
 from spnas.search.plan import make_plan
 from spnas.search.remote import RemoteBench
+from spnas.search.runner import trial_resources
 from spnas.training import Schedule
 
 pytestmark = pytest.mark.e2e
@@ -37,7 +41,9 @@ def cluster() -> Iterator[Cluster]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RAY_worker_niceness", "0")
         patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        head = {"num_cpus": 1, "include_dashboard": False}
+        # A node that is gone refuses connections, and is soon known to be; a slow one has the usual ten seconds.
+        health = {"health_check_period_ms": 500, "health_check_failure_threshold": 3}
+        head = {"num_cpus": 1, "include_dashboard": False, "_system_config": health}
         cluster = Cluster(initialize_head=True, head_node_args=head)
         cluster.add_node(num_cpus=1)
         yield cluster
@@ -47,11 +53,11 @@ def cluster() -> Iterator[Cluster]:
 @pytest.fixture
 def command(cluster: Cluster, signs: Path) -> list[str]:
     """A search on a few digits that measures on the node with a `jetson`."""
-    options = "base_epochs: 1\nepochs: 1\nrungs: []\ncpus: 1\nmax_latency: 9x\n"
+    options = "base_epochs: 1\nepochs: 60\nrungs: []\ncpus: 1\nmax_latency: 9x\ninherit: weights\n"
     (signs / "config.yaml").write_text(options)
     return [
         *("search", "--space", "resnet20-cifar", "--data", str(signs / "signs")),
-        *("--budget", "2trials", "--results", str(signs / "results"), "--name", "node"),
+        *("--budget", "4trials", "--results", str(signs / "results"), "--name", "node"),
         *("--config", str(signs / "config.yaml")),
         *("--address", cluster.address, "--latency-on", "node:jetson"),
     ]
@@ -69,7 +75,7 @@ def signs(shared_data: Path, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_search_measures_on_the_node_that_offers_the_resource(
+def test_a_search_measures_on_the_node_that_offers_the_resource_and_outlives_one_that_trains(
     cluster: Cluster, command: list[str], signs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(command) == 2
@@ -78,23 +84,33 @@ def test_a_search_measures_on_the_node_that_offers_the_resource(
     assert not (signs / "results").exists()
 
     node = cluster.add_node(num_cpus=0, resources={"jetson": 1})
-    done = subprocess.run(
+    run = signs / "results" / "node"
+    with subprocess.Popen(
         [sys.executable, "-m", "spnas", *command],
         cwd=signs,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
-        timeout=400,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    run = signs / "results" / "node"
+    ) as search:
+        while search.poll() is None and _ended_trials(run) < 2:
+            time.sleep(0.1)
+        trains = next(other for other in cluster.worker_nodes if other is not node)
+        cluster.remove_node(trains, allow_graceful=False)
+        said, _ = search.communicate(timeout=400)
+    assert search.returncode == 0, said
+    assert "raylet" not in said  # whose last words Ray prints
     where = json.loads((run / "environment.json").read_text())["latency"]
     assert where["ray_node"] == node.node_id != cluster.head_node.node_id
     trials = pd.read_csv(run / "trials.csv")
-    assert trials["state"].tolist() == ["complete"] * 2
+    assert sorted(trials["trial"]) == [0, 1, 2, 3]
+    assert trials["state"].tolist() == ["complete"] * 4
     # Each node has a core for one trial, so that two at a time ran on two nodes.
-    assert "2 trials at a time on 2 nodes" in (run / "log.txt").read_text()
-    assert trials["started"].max() < trials["finished"].min()
+    log = (run / "log.txt").read_text()
+    assert "2 trials at a time on 2 nodes" in log
+    assert trials["started"][:2].max() < trials["finished"].min()
+    assert "the worker died or did not answer" in log
+    assert log.count("it is run again") == 1
+    assert "nodes left: 1 of 2; trials at a time from now on: 1" in log
     assert (trials[["latency_ms", "latency_ratio", "memory_mb"]] > 0).all(axis=None)
     model = next((run / "pareto").iterdir())
     metrics = yaml.safe_load(model.read_text())["metrics"]
@@ -103,6 +119,11 @@ def test_a_search_measures_on_the_node_that_offers_the_resource(
         {"cpu": "onnxruntime", "mps": "torch"}.get(where["device"], "cuda-graph-fp16"),
     )
     cluster.remove_node(node)
+
+
+def _ended_trials(run: Path) -> int:
+    table = run / "trials.csv"
+    return len(pd.read_csv(table)) if table.is_file() else 0
 
 
 def test_files_of_the_run_reach_another_node(cluster: Cluster, tmp_path: Path) -> None:
@@ -118,16 +139,16 @@ def test_files_of_the_run_reach_another_node(cluster: Cluster, tmp_path: Path) -
         weights=str(tmp_path / "base.pt"),
         schedule=Schedule(epochs=1),
     )
-    folder = dataclasses.replace(settings, data=str(tmp_path / "folder"))
+    folder = replace(settings, data=str(tmp_path / "folder"))
 
     def read(parcel: Parcel, given: TrialSettings) -> tuple[str, bytes, bytes]:
         found = parcel.unpack(given)
         texts = [Path(file).read_bytes() for file in (found.weights, found.data or "")]
         return (ray.get_runtime_context().get_node_id(), *texts)
 
+    node = cluster.add_node(num_cpus=1)
     ray.init(address=cluster.address, log_to_driver=False, logging_level="ERROR")
     try:
-        node = next(n for n in cluster.worker_nodes if n.node_id in _alive())
         parcel, other = Parcel(settings), Parcel(folder)
         for file in (tmp_path / "base.pt", tmp_path / "data.yaml"):
             file.unlink()
@@ -136,6 +157,12 @@ def test_files_of_the_run_reach_another_node(cluster: Cluster, tmp_path: Path) -
         assert ray.get(task.remote(parcel, settings)) == (node.node_id, b"weights", b"names: [a]")
         assert other.unpack(folder).data == folder.data  # a folder is on every node
         plan = make_plan(SearchConfig(space="resnet20-cifar", budget="1trials", device="cpu"))
+        # Only on nodes that were checked, though the head, which Ray prefers, is free.
+        checked = replace(plan, nodes=(NodeShare(node.node_id, 1, 1.0),))
+        place = trial_resources(checked).to_placement_group()
+        assert place.wait(timeout_seconds=60)
+        assert set(placement_group_table(place)["bundles_to_node_id"].values()) == {node.node_id}
+        remove_placement_group(place)
         with pytest.raises(ConfigError, match=r"one that has called ray\.init"), ray_cluster(plan):
             pass
     finally:

@@ -57,19 +57,30 @@ def test_error_lists_the_forms() -> None:
         Budget.parse("8gpu")
 
 
-@given(st.lists(st.floats(0, 1000), max_size=20), st.integers(1, 64), st.floats(0, 1e5))
-def test_charges_reserved_devices_times_time(
-    steps: list[float], devices: int, before: float
-) -> None:
+@given(
+    st.lists(st.tuples(st.floats(0, 1000), st.integers(1, 64)), min_size=1, max_size=20),
+    st.floats(0, 1e5),
+)
+def test_charges_reserved_devices_times_time(steps: list[tuple[float, int]], before: float) -> None:
     clock = Clock()
-    ledger = Ledger(Budget.parse("1gpu-h"), devices, spent=before, clock=clock)
-    for step in steps:
-        clock.now += step
-    assert ledger.spent == pytest.approx(before + sum(steps) * devices)
+    ledger = Ledger(Budget.parse("1gpu-h"), steps[0][1], spent=before, clock=clock)
+    for seconds, devices in steps:
+        ledger.hold(devices)
+        clock.now += seconds
+    assert ledger.total == pytest.approx(3600)
+    assert ledger.spent == pytest.approx(before + sum(math.prod(step) for step in steps))
     left = ledger.seconds_left()
     assert left is not None
-    assert left == pytest.approx((3600 - ledger.spent) / devices)
+    assert left == pytest.approx((3600 - ledger.spent) / steps[-1][1])
     assert ledger.exhausted() == (left <= 0)
+
+
+def test_wall_time_knows_no_devices() -> None:
+    clock = Clock()
+    ledger = Ledger(Budget.parse("45m"), 4, clock=clock)
+    clock.now += 20 * 60
+    ledger.hold(1)
+    assert ledger.seconds_left() == pytest.approx(25 * 60)
 
 
 def test_starts_no_trial_that_cannot_end_in_time() -> None:

@@ -11,6 +11,7 @@ from PIL import Image
 from spnas.errors import ConfigError
 from spnas.search.cluster import ray_cluster
 from spnas.search.config import SearchConfig
+from spnas.search.devices import NodeShare
 from spnas.search.nodes import NodeFacts, describe_node
 from spnas.search.plan import make_plan
 from spnas.tasks import check_data
@@ -62,12 +63,12 @@ def test_each_node_adds_what_it_offers() -> None:
         space="resnet20-cifar", budget="30cpu-min", cpus=2, cpus_per_trial=2, device="cpu"
     )
     plan = make_plan(config)
-    assert (plan.nodes, plan.slots, plan.devices) == (1, 1, 2.0)
-    assert plan.with_node(cpus=1, gpus=8) is plan  # too small for a trial
-    larger = plan.with_node(cpus=64, gpus=0)  # `cpus` holds for each node
-    assert (larger.nodes, larger.slots, larger.devices) == (2, 2, 4.0)
+    assert (plan.slots, plan.devices) == (1, 2.0)
+    assert plan.with_node("b", cpus=1, gpus=8) is plan  # too small for a trial
+    larger = plan.with_node("b", cpus=64, gpus=0)  # `cpus` holds for each node
+    assert (larger.nodes, larger.slots, larger.devices) == ((NodeShare("b", 1, 2.0),), 2, 4.0)
     gpus = dataclasses.replace(plan, gpus=2, slots=2, devices=4.0)
-    wider = gpus.with_node(cpus=8, gpus=4)
+    wider = gpus.with_node("b", cpus=8, gpus=4)
     assert (wider.slots, wider.devices) == (
         3,
         6.0,
