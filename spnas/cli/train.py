@@ -57,9 +57,7 @@ def add_parser(subparsers: Any) -> None:
     parser.add_argument(
         "--output", type=Path, metavar="FOLDER", help="default: RUN/trained/<model>"
     )
-    parser.add_argument(
-        "--resume", action="store_true", help="go on with a YOLO's interrupted training"
-    )
+    parser.add_argument("--resume", action="store_true", help="go on with an interrupted training")
 
 
 def run(args: argparse.Namespace) -> int:

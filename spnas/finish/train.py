@@ -95,7 +95,7 @@ def train_model(
 def resume_training(
     path: str | PathLike[str], output: str | PathLike[str] | None = None
 ) -> Trained:
-    """Go on with a YOLO's interrupted training after its last epoch, by Ultralytics.
+    """Go on with an interrupted training after its last epoch.
 
     Args:
         path: The model yaml that the training was started with, or the training's folder.
@@ -105,10 +105,8 @@ def resume_training(
         InputError: There is nothing to go on with.
     """
     found = find_model(path, output)
-    if not found.is_yolo:
-        name = found.document.network.name
-        raise ConfigError(f"--resume: only YOLOs can go on with a training, {name} starts anew")
-    return Trained(found.folder, found.weights, yolo.resume(found))
+    resume = yolo.resume if found.is_yolo else recipe.resume
+    return Trained(found.folder, found.weights, resume(found))
 
 
 def _check(
@@ -128,8 +126,9 @@ def _check(
             f"{found.document.network.name}"
         )
     if found.weights.parent.exists() and any(found.weights.parent.iterdir()):
-        resume = "go on with it by --resume, or " if found.is_yolo else ""
-        raise RunError(f"{found.folder} holds a training: {resume}give another --output")
+        raise RunError(
+            f"{found.folder} holds a training: go on with it by --resume, or give another --output"
+        )
 
 
 def _device(found: FoundModel, name: str) -> str:

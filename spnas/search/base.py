@@ -42,7 +42,7 @@ def prepare_base(
     try:
         base = _train(run, plan, study, ledger, bench)
     except KeyboardInterrupt:
-        logger.info("interrupted: `spnas search --resume %s` prepares the base again", run.path)
+        logger.info("interrupted: `spnas search --resume %s` goes on with the base", run.path)
         raise
     finally:
         keep_spent(study, ledger)
@@ -69,7 +69,7 @@ def _train(
 
     settings = plan.settings(run.base_weights, threads=plan.cpus)
     epochs = plan.base_schedule.epochs
-    first: float | None = None
+    first: tuple[int, float] | None = None
     epoch = 0
     rate = 0.0
     for event in run_base(settings, plan, bench):
@@ -82,8 +82,9 @@ def _train(
             event = told("base", epoch=epoch, epochs=epochs, loss=loss)
             line = "base network: epoch %d of %d, loss %.3f | %s"
             logger.info(line, epoch, epochs, loss, spent, extra=event)
-            first = first or time.monotonic()  # before the first epoch's end the worker started
-            rate = (time.monotonic() - first) / max(1, epoch - 1)
+            # Before the end of this sitting's first epoch the worker started.
+            first = first or (epoch, time.monotonic())
+            rate = (time.monotonic() - first[1]) / max(1, epoch - first[0])
             # A trial's epochs run on fewer cores, or on the same one GPU.
             share = 1.0 if plan.gpus else plan.cpus / plan.config.cpus_per_trial
             ledger.expect_trial(rate * share * plan.schedule.epochs)

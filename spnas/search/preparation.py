@@ -20,6 +20,7 @@ from spnas.networks import deploy_model, get_network, load_base_weights
 from spnas.search.objective import AnyBench, TrialSettings, own_bench
 from spnas.tasks import Task, open_task
 from spnas.training import (
+    Checkpoint,
     Library,
     Schedule,
     Scores,
@@ -37,6 +38,8 @@ def train_base(
     bench: AnyBench | None = None,
 ) -> dict[str, Any]:
     """Train the base network, or take the user's weights; write them where the trials read them.
+
+    A training that was interrupted goes on from what it has left beside them.
 
     Args:
         settings: What every trial shares; the weights are written to `settings.weights`.
@@ -60,10 +63,18 @@ def train_base(
         return model
 
     model = build().to(device)
+    checkpoint = None
     facts: dict[str, Any] = {"scores": None, "batch": None, "train_s": 0.0}
     if weights is None:
+        checkpoint = Checkpoint(Path(settings.weights).with_suffix(".checkpoint"))
         model, result = train_within_memory(
-            model, build, task, schedule, seed=settings.seed, progress=progress
+            model,
+            build,
+            task,
+            schedule,
+            seed=settings.seed,
+            progress=progress,
+            checkpoint=checkpoint,
         )
         facts = {
             "scores": result.score.values,
@@ -74,6 +85,8 @@ def train_base(
         load_base_weights(model, weights)
     model.cpu()
     save_weights(model, Path(settings.weights))
+    if checkpoint is not None:
+        checkpoint.remove()
     deployed = deploy_model(model)
     example = task.example(settings.latency_batch)
     measured = (bench or own_bench(settings)).measure(model, deployed, example).latency

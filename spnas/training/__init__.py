@@ -1,6 +1,7 @@
 """Proxy training: a lean loop on any task."""
 
 from spnas.training.batchnorm import reestimate_batchnorm
+from spnas.training.checkpoint import Checkpoint
 from spnas.training.library import PASSES, Library, build_library, fit_operators
 from spnas.training.loop import SharedLock, TrainingResult, score_model, train
 from spnas.training.memory import train_within_memory
@@ -9,6 +10,7 @@ from spnas.training.sensitivity import Scores, choice_scores
 
 __all__ = [
     "PASSES",
+    "Checkpoint",
     "Library",
     "Schedule",
     "Scores",

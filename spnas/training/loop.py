@@ -16,6 +16,7 @@ from torch import nn
 from spnas.errors import TrainingError
 from spnas.tasks.base import Score, Task
 from spnas.training.batchnorm import reestimate_batchnorm
+from spnas.training.checkpoint import Checkpoint, Training
 from spnas.training.graphs import replayed
 from spnas.training.precision import autocast
 from spnas.training.schedule import Schedule
@@ -85,6 +86,7 @@ def train(
     report: Report | None = None,
     progress: Progress | None = None,
     lock: SharedLock | None = None,
+    checkpoint: Checkpoint | None = None,
 ) -> TrainingResult:
     """Train a model on a task and score it, at each rung and at the end.
 
@@ -99,6 +101,7 @@ def train(
         report: Called with what is known at each rung and at the end; returning False stops.
         progress: Called with the epochs done and the mean loss of the last one, after each.
         lock: Held shared while a batch trains or the model is scored.
+        checkpoint: What the training goes on from, where it is one of this training, and writes as it goes.
 
     Raises:
         TrainingError: The loss is not a finite number; the message says at which epoch and step.
@@ -112,7 +115,7 @@ def train(
         replayed(model, schedule.epochs * _steps(task, schedule)),
     ):
         torch.manual_seed(seed)
-        return _train_rungs(model, task, schedule, seed, report, progress, watch)
+        return _train_rungs(model, task, schedule, seed, report, progress, watch, checkpoint)
 
 
 def score_model(model: nn.Module, task: Task, calibration: int) -> Score:
@@ -137,11 +140,17 @@ def _train_rungs(
     report: Report | None,
     progress: Progress | None,
     watch: _Stopwatch,
+    checkpoint: Checkpoint | None,
 ) -> TrainingResult:
     """Train epoch by epoch; give what is known at the last rung reached."""
     optimizer = _optimizer(model, schedule)
     scored_after = {*schedule.rungs, schedule.epochs}
-    for epoch in range(1, schedule.epochs + 1):
+    identity = repr((schedule, seed, task.imgsz, task.train_images))
+    training = Training(model, optimizer, identity)
+    done, watch.seconds = checkpoint.restore(training) if checkpoint else (0, 0.0)
+    for epoch in range(done + 1, schedule.epochs + 1):
+        if checkpoint is not None and epoch > done + 1:
+            checkpoint.keep(training, epoch - 1, watch.seconds)
         loss = _train_epoch(model, task, schedule, optimizer, epoch, seed, watch)
         if progress is not None:
             progress(epoch, loss)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -78,6 +79,33 @@ def test_a_training_leaves_all_that_the_next_steps_need(
     load_model(trained.folder / "model.yaml", weights=trained.weights)
 
 
+def test_an_interrupted_training_goes_on_to_the_same_end(
+    run: RunDirectory, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    options = {"epochs": 3, "device": "cpu"}
+    whole = train_model(found_yaml(run), output=tmp_path / "whole", **options)
+
+    def interrupt(record: logging.LogRecord) -> bool:
+        if record.getMessage().startswith("epoch 2 of 3"):
+            raise KeyboardInterrupt
+        return True
+
+    logger = logging.getLogger("spnas")
+    logger.addFilter(interrupt)
+    with caplog.at_level(logging.INFO, logger="spnas"), pytest.raises(KeyboardInterrupt):
+        train_model(found_yaml(run), output=tmp_path / "cut", **options)
+    logger.removeFilter(interrupt)
+
+    resumed = resume_training(found_yaml(run), output=tmp_path / "cut")
+    assert resumed.scores == pytest.approx(whole.scores)
+    tables = [pd.read_csv(one.folder / "results.csv") for one in (whole, resumed)]
+    pd.testing.assert_frame_equal(*(table.drop(columns="train_s") for table in tables))
+    states = [torch.load(one.weights, weights_only=True) for one in (whole, resumed)]
+    for name, tensor in states[0].items():
+        assert torch.equal(states[1][name], tensor), name
+    assert [file.name for file in resumed.weights.parent.iterdir()] == ["best.pt"]
+
+
 @pytest.mark.parametrize("name", ["pareto/00-found.yaml", "trained/00-found", "best.pt"])
 def test_however_it_is_named_the_score_is_that_of_the_best_epoch(
     name: str, run: RunDirectory, trained: Trained
@@ -135,10 +163,12 @@ def test_a_file_that_computes_something_else_is_an_error_and_does_not_stay(
 
 def test_what_cannot_be_done_is_told(run: RunDirectory, trained: Trained, tmp_path: Path) -> None:
     path = found_yaml(run)
-    with pytest.raises(RunError, match="00-found holds a training: give another --output"):
+    with pytest.raises(RunError, match="00-found holds a training: go on with it by --resume, or"):
         train_model(path)
-    with pytest.raises(ConfigError, match="only YOLOs can go on with a training"):
+    with pytest.raises(RunError, match="expected an interrupted training, found one that is compl"):
         resume_training(path)
+    with pytest.raises(RunError, match="expected an interrupted training, found none"):
+        resume_training(path, output=tmp_path / "a")
     with pytest.raises(ConfigError, match="lr0: settings of Ultralytics' trainer, which does not"):
         train_model(path, output=tmp_path / "a", lr0=0.1)
     with pytest.raises(ConfigError, match=r"--epochs: expected a number above 0, got 0"):

@@ -4,41 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from spnas.errors import TrainingError
-from spnas.tasks import open_task
 from spnas.tasks.classification import ClassificationTask
 from spnas.training import Schedule, TrainingResult, score_model, train
-
-CPU = torch.device("cpu")
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Two classes of noise that differ in brightness, 24 images each to train on, 8 to validate."""
-    root = tmp_path_factory.mktemp("noise")
-    rng = np.random.default_rng(0)
-    for split, count in (("train", 24), ("val", 8)):
-        for name, level in (("dark", 100), ("light", 140)):
-            (root / split / name).mkdir(parents=True)
-            for i in range(count):
-                pixels = rng.normal(level, 30, (12, 12, 3)).clip(0, 255).astype(np.uint8)
-                Image.fromarray(pixels).save(root / split / name / f"{i}.png")
-    return root
-
-
-@pytest.fixture
-def task(folder: Path) -> ClassificationTask:
-    opened = open_task("classify", str(folder), imgsz=12, device=CPU)
-    assert isinstance(opened, ClassificationTask)
-    return opened
 
 
 def _model(seed: int = 0) -> nn.Sequential:
