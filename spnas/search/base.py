@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("spnas")
 
+_SILENCE_S = 30.0
+
 
 def prepare_base(
     run: RunDirectory,
@@ -68,28 +70,60 @@ def _train(
     from spnas.search.runner import run_base
 
     settings = plan.settings(run.base_weights, threads=plan.cpus)
-    epochs = plan.base_schedule.epochs
-    first: tuple[int, float] | None = None
-    epoch = 0
-    rate = 0.0
+    course = _Course(plan, ledger)
     for event in run_base(settings, plan, bench):
         keep_spent(study, ledger)
         if isinstance(event, dict):
             return event
-        if event is not None:
-            epoch, loss = event
-            spent = ledger.describe()
-            event = told("base", epoch=epoch, epochs=epochs, loss=loss)
-            line = "base network: epoch %d of %d, loss %.3f | %s"
-            logger.info(line, epoch, epochs, loss, spent, extra=event)
-            # Before the end of this sitting's first epoch the worker started.
-            first = first or (epoch, time.monotonic())
-            rate = (time.monotonic() - first[1]) / max(1, epoch - first[0])
-            # A trial's epochs run on fewer cores, or on the same one GPU.
-            share = 1.0 if plan.gpus else plan.cpus / plan.config.cpus_per_trial
-            ledger.expect_trial(rate * share * plan.schedule.epochs)
-        _check_budget(ledger, rate, epochs, epochs - epoch)
+        if event is None:
+            course.note_nothing()
+        else:
+            course.note(*event)
+        _check_budget(ledger, course.epoch_s, course.epochs, course.epochs - course.epoch)
     raise SpnasError("the base network: its worker ended without a result")
+
+
+class _Course:
+    """How the training comes along, told to the user and the ledger.
+
+    Args:
+        plan: The search.
+        ledger: The budget.
+
+    Attributes:
+        epochs: How many there will be.
+        epoch: The last one done.
+        epoch_s: How long one takes, seconds; 0 before two are done.
+    """
+
+    def __init__(self, plan: Plan, ledger: Ledger) -> None:
+        self._plan, self._ledger = plan, ledger
+        self.epochs, self.epoch, self.epoch_s = plan.base_schedule.epochs, 0, 0.0
+        self._first: tuple[int, float] | None = None
+        self._told = time.monotonic()
+
+    def note(self, epoch: int, loss: float) -> None:
+        """Take note of an epoch's end."""
+        self.epoch, self._told = epoch, time.monotonic()
+        event = told("base", epoch=epoch, epochs=self.epochs, loss=loss)
+        line = "base network: epoch %d of %d, loss %.3f | %s"
+        logger.info(line, epoch, self.epochs, loss, self._ledger.describe(), extra=event)
+        # Before the end of this sitting's first epoch the worker started.
+        self._first = self._first or (epoch, self._told)
+        self.epoch_s = (self._told - self._first[1]) / max(1, epoch - self._first[0])
+        # A trial's epochs run on fewer cores, or on the same one GPU.
+        plan = self._plan
+        share = 1.0 if plan.gpus else plan.cpus / plan.config.cpus_per_trial
+        self._ledger.expect_trial(self.epoch_s * share * plan.schedule.epochs)
+
+    def note_nothing(self) -> None:
+        """Say now and then that something is under way."""
+        if time.monotonic() - self._told < _SILENCE_S:
+            return
+        self._told = time.monotonic()
+        trains = self._plan.config.weights is None and self.epoch < self.epochs
+        what = f"epoch {self.epoch + 1} of {self.epochs}" if trains else "scored and measured"
+        logger.info("base network: under way: %s | %s", what, self._ledger.describe())
 
 
 def _check_budget(ledger: Ledger, epoch_s: float, epochs: int, to_do: int) -> None:

@@ -175,7 +175,13 @@ def _problem(error: Any, given: Mapping[str, Any], file: Path | None) -> str:
     near = ""
     if error["type"] == "literal_error":
         near = near_miss(str(error["input"]), get_args(_CHOICES[key]))
-    return f"{where}: {error['msg'].lower()}, got {error['input']!r}{near}"
+    return f"{where}: {_expected(error['msg'])}, got {error['input']!r}{near}"
+
+
+def _expected(message: str) -> str:
+    """Put pydantic's words as everywhere in spnas: what was expected."""
+    wanted = message.lower().removeprefix("input should be ").partition(", unable")[0]
+    return f"expected {'a number ' if wanted.startswith(('greater', 'less')) else ''}{wanted}"
 
 
 def write_config(config: SearchConfig, extra: Mapping[str, Any]) -> str:

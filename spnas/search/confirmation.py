@@ -230,9 +230,10 @@ def describe(trials: Sequence[TrialRecord], again: Sequence[TrialRecord], metric
     told = f"{repeated} of the {len(models)} models of the trials' front evaluated again"
     pooled = confirmed_records(trials, again, metric)
     if not pooled:
-        few = f"only {repeated}" if repeated else "none"
+        if not models:
+            return "the front is the base network alone: there is nothing to confirm"
         return (
-            f"the front is not confirmed: {few} of its {len(models)} models was evaluated again; accuracies are "
+            f"the front is not confirmed (evaluated again: {repeated} of its {len(models)} models): accuracies are "
             "those of single trials, and some are luck"
         )
     near = sum(r.trial in found and not r.architecture.is_base for r in near_front(trials, metric))

@@ -25,7 +25,8 @@ def locate_classification(data: str | None) -> DataInfo:
     """
     root = embedded_classification() if data is None else Path(data)
     if not root.is_dir():
-        raise DataError(f"{root}: expected a folder with train/<class> and val/<class>, got none")
+        got = "a file; a data.yaml is for networks that detect" if root.is_file() else "none"
+        raise DataError(f"{root}: expected a folder with train/<class> and val/<class>, got {got}")
     train = root / "train"
     val = root / "val" if (root / "val").is_dir() or not (root / "test").is_dir() else root / "test"
     missing = [f"{folder}: no such folder" for folder in (train, val) if not folder.is_dir()]

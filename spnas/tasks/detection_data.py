@@ -92,7 +92,7 @@ def _find_yaml(data: str) -> Path:
         if file.is_file() and file.suffix in {".yaml", ".yml"}:
             return file
     got = (
-        "a folder"
+        "a folder; folders of classes are for networks that classify"
         if Path(data).is_dir()
         else "another file"
         if Path(data).exists()

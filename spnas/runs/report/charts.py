@@ -186,6 +186,7 @@ def costs_chart(content: RunContent) -> Chart | None:
         "x": [costs[name] / 60 for name in names],
         "text": [f"{costs[name] / total:.0%}" for name in names],
         "textposition": "auto",
+        "textangle": 0,
         "cliponaxis": False,
         "marker": {"color": "--accent"},
         "hovertemplate": f"%{{y}}: %{{x:.1f}} {content.device_unit}-min<extra></extra>",

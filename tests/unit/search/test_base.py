@@ -38,17 +38,22 @@ def plan() -> Plan:
 
 
 class Worker:
-    """Stands for the worker: ten seconds an epoch on a clock of its own."""
+    """Stands for the worker: ten seconds an epoch on a clock of its own, with a sign of life in between."""
 
     def __init__(self) -> None:
         self.now = 0.0
-        self.epochs = 0
+        self.epochs = self.done_before = 0
+        self.epoch_s = 10.0
 
-    def run(self, *_: Any) -> Iterator[tuple[int, float] | dict[str, Any]]:
-        for epoch in range(1, 5):
-            self.now += 10
+    def run(self, *_: Any) -> Iterator[tuple[int, float] | dict[str, Any] | None]:
+        for epoch in range(self.done_before + 1, 5):
+            self.now += self.epoch_s / 2
+            yield None
+            self.now += self.epoch_s / 2
             self.epochs = epoch
             yield epoch, 1 / epoch
+        self.now += self.epoch_s - 10
+        yield None
         yield FACTS
 
 
@@ -99,6 +104,26 @@ def test_gives_up_once_the_training_is_known_to_outlast_the_budget(
     assert worker.epochs == 2  # the second epoch tells how long an epoch takes
     assert spent_so_far(study) == 40
     assert study.get("base") is None
+
+
+def test_a_training_that_goes_on_takes_as_long_as_its_own_epochs_say(
+    made: tuple[Worker, SearchStudy, Prepare],
+) -> None:
+    worker, _, prepare = made
+    worker.done_before = 2
+    assert prepare("65s") == FACTS  # two epochs of ten seconds, and a trial of forty
+
+
+def test_long_epochs_are_told_of(
+    made: tuple[Worker, SearchStudy, Prepare], caplog: pytest.LogCaptureFixture
+) -> None:
+    worker, _, prepare = made
+    worker.epoch_s = 70
+    with caplog.at_level("INFO", logger="spnas"):
+        prepare("1h")
+    told = [line for line in caplog.messages if "under way" in line]
+    assert told[0] == "base network: under way: epoch 1 of 4 | 0.6 of 60 min"
+    assert told[4].startswith("base network: under way: scored and measured")
 
 
 def test_a_number_of_trials_never_ends_early(made: tuple[Worker, SearchStudy, Prepare]) -> None:

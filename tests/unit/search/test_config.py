@@ -32,7 +32,7 @@ def test_reports_every_problem_with_its_place(tmp_path: Path) -> None:
     assert f"{file}: epoch: unknown option, allowed: space, budget" in text
     assert f"{file}: batch:" in text
     assert "got 'many'" in text
-    assert "--imgsz: input should be greater than 0, got 0" in text
+    assert "--imgsz: expected a number greater than 0, got 0" in text
     assert f"{file}: space: is required" in text
 
 
