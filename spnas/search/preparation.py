@@ -180,5 +180,7 @@ def _open_base(settings: TrialSettings) -> tuple[Task, nn.Module]:
 def save_weights(model: nn.Module, path: Path) -> None:
     """Write the model's tensors, atomically."""
     partial = path.with_suffix(".partial")
-    torch.save({name: tensor.cpu() for name, tensor in model.state_dict().items()}, partial)
+    # Cloned, since a view would bring all the storage it is a part of.
+    tensors = {name: tensor.cpu().clone() for name, tensor in model.state_dict().items()}
+    torch.save(tensors, partial)
     os.replace(partial, path)

@@ -17,6 +17,7 @@ from spnas.errors import TrainingError
 from spnas.tasks.base import Score, Task
 from spnas.training.batchnorm import reestimate_batchnorm
 from spnas.training.checkpoint import Checkpoint, Training
+from spnas.training.flat import laid_flat
 from spnas.training.graphs import replayed
 from spnas.training.precision import autocast
 from spnas.training.schedule import Schedule
@@ -112,10 +113,13 @@ def train(
     with (
         torch.random.fork_rng(devices=[device] if device.type == "cuda" else []),
         _channels_last(model),
+        _optimizer(model, schedule) as optimizer,
         replayed(model, schedule.epochs * _steps(task, schedule)),
     ):
         torch.manual_seed(seed)
-        return _train_rungs(model, task, schedule, seed, report, progress, watch, checkpoint)
+        identity = repr((schedule, seed, task.imgsz, task.train_images))
+        training = Training(model, optimizer, identity)
+        return _train_rungs(training, task, schedule, seed, report, progress, watch, checkpoint)
 
 
 def score_model(model: nn.Module, task: Task, calibration: int) -> Score:
@@ -133,7 +137,7 @@ def score_model(model: nn.Module, task: Task, calibration: int) -> Score:
 
 
 def _train_rungs(
-    model: nn.Module,
+    training: Training,
     task: Task,
     schedule: Schedule,
     seed: int,
@@ -143,21 +147,18 @@ def _train_rungs(
     checkpoint: Checkpoint | None,
 ) -> TrainingResult:
     """Train epoch by epoch; give what is known at the last rung reached."""
-    optimizer = _optimizer(model, schedule)
     scored_after = {*schedule.rungs, schedule.epochs}
-    identity = repr((schedule, seed, task.imgsz, task.train_images))
-    training = Training(model, optimizer, identity)
     done, watch.seconds = checkpoint.restore(training) if checkpoint else (0, 0.0)
     for epoch in range(done + 1, schedule.epochs + 1):
         if checkpoint is not None and epoch > done + 1:
             checkpoint.keep(training, epoch - 1, watch.seconds)
-        loss = _train_epoch(model, task, schedule, optimizer, epoch, seed, watch)
+        loss = _train_epoch(training, task, schedule, epoch, seed, watch)
         if progress is not None:
             progress(epoch, loss)
         if epoch not in scored_after:
             continue
         with watch.running():
-            score = score_model(model, task, schedule.calibration)
+            score = score_model(training.model, task, schedule.calibration)
         known = TrainingResult(
             score, epoch, schedule.batch_size, watch.seconds, epoch < schedule.epochs
         )
@@ -168,23 +169,22 @@ def _train_rungs(
 
 
 def _train_epoch(
-    model: nn.Module,
+    training: Training,
     task: Task,
     schedule: Schedule,
-    optimizer: torch.optim.Optimizer,
     epoch: int,
     seed: int,
     watch: _Stopwatch,
 ) -> float:
     """Train one epoch; give the mean loss of its steps."""
-    model.train()
+    training.model.train()
     total = 0.0
     steps = _steps(task, schedule)
     batches = task.train_batches(schedule.batch_size, seed * 10_007 + epoch)
     for step in range(steps):
         rate = schedule.lr_at((epoch - 1) * steps + step, schedule.epochs * steps)
         with watch.running():
-            loss = _step(model, task, optimizer, next(batches), rate)
+            loss = _step(training, task, next(batches), rate)
         if not math.isfinite(loss):
             raise TrainingError(f"the loss is {loss} at epoch {epoch}, step {step + 1} of {steps}")
         total += loss
@@ -196,32 +196,40 @@ def _steps(task: Task, schedule: Schedule) -> int:
     return math.ceil(task.train_images / schedule.batch_size)
 
 
-def _step(
-    model: nn.Module, task: Task, optimizer: torch.optim.Optimizer, batch: Any, rate: float
-) -> float:
+def _step(training: Training, task: Task, batch: Any, rate: float) -> float:
     """Take one optimizer step; give the loss. A loss that is not finite leaves the weights alone."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
+    model, groups = training.model, training.optimizer.param_groups
     device = next(model.parameters()).device
     with autocast(device):
         loss = task.loss(model, batch)
     value = float(loss.detach())
     if math.isfinite(value):
-        optimizer.zero_grad(set_to_none=True)
+        training.optimizer.zero_grad(set_to_none=False)  # the model's gradients are views of these
         loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT_NORM)
-        optimizer.step()
+        vectors = [vector for group in groups for vector in group["params"]]
+        nn.utils.clip_grad_norm_(vectors, MAX_GRADIENT_NORM)
+        for group in groups:
+            group["lr"] = rate
+        training.optimizer.step()
     return value
 
 
-def _optimizer(model: nn.Module, schedule: Schedule) -> torch.optim.Optimizer:
+@contextlib.contextmanager
+def _optimizer(model: nn.Module, schedule: Schedule) -> Iterator[torch.optim.Optimizer]:
     """Make an AdamW that decays weights of convolutions and linear layers, not biases and BatchNorms."""
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": schedule.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    return torch.optim.AdamW(groups, lr=schedule.lr, fused=True)
+    trained: dict[tuple[torch.dtype, bool], list[nn.Parameter]] = {}
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            trained.setdefault((parameter.dtype, parameter.ndim > 1), []).append(parameter)
+    with contextlib.ExitStack() as stack:
+        groups: list[dict[str, Any]] = [
+            {
+                "params": [stack.enter_context(laid_flat(parameters))],
+                "weight_decay": schedule.weight_decay if decays else 0.0,
+            }
+            for (_, decays), parameters in trained.items()
+        ]
+        yield torch.optim.AdamW(groups, lr=schedule.lr, fused=True)
 
 
 @contextlib.contextmanager

@@ -130,7 +130,9 @@ def test_with_less_than_half_of_the_front_or_without_the_base_it_is_not_confirme
     assert confirmed_records(trials, [base, others[0]], "top1") == []
     assert confirmed_records(trials, [base], "top1") == []
     assert confirmed_records(trials, others, "top1") == []
-    assert "not confirmed (evaluated again: 1 of its 3 models)" in describe(trials, [base, others[0]], "top1")
+    assert "not confirmed (evaluated again: 1 of its 3 models)" in describe(
+        trials, [base, others[0]], "top1"
+    )
     some = confirmed_records(trials, [base, *others[:2]], "top1")
     assert [record.trial for record in some] == [0, 1, 2]
 
