@@ -59,16 +59,27 @@ class Augmentation:
         shift = self.shift * drawn[2:4].T  # share of the canvas, right and down
         colours = _colours(self.hue * drawn[4], self.saturation * drawn[5], self.value * drawn[6])
         moved = _move(pixels, zoom.to(pixels.device), shift.to(pixels.device))
-        recoloured = torch.bmm(colours.to(pixels.device), moved.flatten(2)).view_as(moved)
-        images = recoloured.clamp_(0, 255).div_(255).contiguous(memory_format=torch.channels_last)
+        recoloured = torch.bmm(colours.to(pixels.device) / 255, moved.flatten(2)).view_as(moved)
+        images = recoloured.clamp_(0, 1).contiguous(memory_format=torch.channels_last)
         return images, _move_boxes(boxes, zoom, shift, (width, height))
 
 
 def _move(pixels: Tensor, zoom: Tensor, shift: Tensor) -> Tensor:
     """Zoom about the centre and shift `(N, 3, H, W)`; a negative zoom mirrors. What comes into view is grey."""
-    rows = torch.cat([torch.diag_embed(1 / zoom), (-2 * shift / zoom)[:, :, None]], 2)
-    grid = F.affine_grid(rows, list(pixels.shape), align_corners=False)
+    count, _, height, width = pixels.shape
+    right, down = (
+        (_centres(side, pixels.device) - 2 * shift[:, axis, None]) / zoom[:, axis, None]
+        for axis, side in enumerate((width, height))
+    )
+    # Without a rotation each axis goes by itself, which `affine_grid` does not know.
+    shape = count, height, width
+    grid = torch.stack([right[:, None].expand(shape), down[:, :, None].expand(shape)], 3)
     return F.grid_sample(pixels.float() - GREY, grid, align_corners=False) + GREY
+
+
+def _centres(side: int, device: torch.device) -> Tensor:
+    """Give the centres of a side's pixels in -1..1."""
+    return (2 * torch.arange(side, device=device) + 1) / side - 1
 
 
 def _move_boxes(boxes: Boxes, zoom: Tensor, shift: Tensor, size: tuple[int, int]) -> Boxes:
