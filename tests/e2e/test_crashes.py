@@ -114,11 +114,13 @@ def test_a_trial_that_goes_wrong_is_told_and_the_search_goes_on(
                 f"trial {trial}: the worker died or did not answer within {HANGS_S} s; "
             )
         search.wait_for("trial 4 ")
-        listening, started = search.listening(), search.children("")
+        listening = search.listening()
+        started = [one for one in search.children("") if not one.name().endswith("Agent")]
         time.sleep(random.uniform(0, 0.5))
         search.send(signal.SIGKILL)
         assert search.end() == -signal.SIGKILL
-    assert psutil.wait_procs(started, timeout=100)[1] == []  # Ray and the workers go with it
+    # Ray and the workers go with it; two small agents of Ray's notice after a minute.
+    assert psutil.wait_procs(started, timeout=50)[1] == []
     names = {name for name, _ in listening}
     assert {"raylet", "gcs_server"} < names
     assert {own_form(ip) for _, ip in listening} == {LOOPBACK}
