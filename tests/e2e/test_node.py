@@ -53,7 +53,7 @@ def cluster() -> Iterator[Cluster]:
 @pytest.fixture
 def command(cluster: Cluster, signs: Path) -> list[str]:
     """A search on a few digits that measures on the node with a `jetson`."""
-    options = "base_epochs: 1\nepochs: 60\nrungs: []\ncpus: 1\nmax_latency: 9x\ninherit: weights\n"
+    options = "base_epochs: 1\nepochs: 30\nrungs: []\ncpus: 1\nmax_latency: 9x\ninherit: weights\n"
     (signs / "config.yaml").write_text(options)
     return [
         *("search", "--space", "resnet20-cifar", "--data", str(signs / "signs")),
