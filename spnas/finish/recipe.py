@@ -5,12 +5,12 @@ AdamW, warm-up and cosine, the best epoch kept, as for the proxy (`spnas.trainin
 
 from __future__ import annotations
 
-import csv
 import logging
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 import yaml
 from torch import nn
@@ -20,6 +20,7 @@ from spnas.errors import RunError
 from spnas.finish.model import MODEL_FILE, FoundModel
 from spnas.finish.options import TrainingOptions
 from spnas.runs import write_model_yaml, write_text_atomic
+from spnas.runs.files import write_csv
 from spnas.search.preparation import save_weights
 from spnas.tasks import check_data, open_task
 from spnas.tasks.base import DataInfo
@@ -28,6 +29,7 @@ from spnas.training import train as train_on_task
 
 logger = logging.getLogger("spnas")
 
+_TABLE = "results.csv"
 EPOCHS, BATCH, LR = 60, 32, 1e-3
 
 
@@ -51,16 +53,12 @@ class _Keeper:
 
     def read(self, metric: str) -> None:
         """Know again what an earlier sitting wrote."""
-        with (self.found.folder / "results.csv").open(encoding="utf-8", newline="") as file:
-            for row in csv.DictReader(file):
-                numbers = {name: float(text) for name, text in row.items()}
-                self._rows.append({**numbers, "epoch": int(row["epoch"])})
-                if numbers[metric] >= self.best.get(metric, 0.0):
-                    self.best = {
-                        name: value
-                        for name, value in numbers.items()
-                        if name not in ("epoch", "loss", "train_s")
-                    }
+        table = pd.read_csv(self.found.folder / _TABLE)
+        self._rows = [
+            {str(name): value for name, value in row.items()} for row in table.to_dict("records")
+        ]
+        best = max(self._rows, key=lambda row: float(row[metric]))
+        self.best = {n: v for n, v in best.items() if n not in ("epoch", "loss", "train_s")}
 
     def note_loss(self, epoch: int, loss: float) -> None:
         """Remember an epoch's loss until it is scored."""
@@ -71,12 +69,12 @@ class _Keeper:
         metric, scores = result.score.metric, result.score.columns
         loss = self._losses[result.epochs]
         row = {"epoch": result.epochs, "loss": loss, **scores, "train_s": result.train_s}
-        # Of an interrupted training those epochs are there that the checkpoint knows, and perhaps one more.
+        # Of an interrupted training some epochs after its checkpoint may be there.
         self._rows = [*(one for one in self._rows if one["epoch"] < result.epochs), row]
-        _write_rows(self.found.folder / "results.csv", self._rows)
         if scores[metric] >= self.best.get(metric, 0.0):
             self.best = scores
             save_weights(self.model, self.found.weights)
+        write_csv(self.found.folder / _TABLE, pd.DataFrame(self._rows))
         told = ", ".join(f"{name} {value:.4f}" for name, value in result.score.values.items())
         logger.info("epoch %d of %d: loss %.4f, %s", result.epochs, self.epochs, loss, told)
         return True
@@ -112,7 +110,7 @@ def resume(found: FoundModel) -> dict[str, float]:
     Raises:
         InputError: There is no training, it is complete, or its data set or device is gone.
     """
-    if not _checkpoint(found).path.is_file():
+    if not is_interrupted(found):
         complete = found.weights.is_file()
         raise RunError(
             f"{found.folder}: expected an interrupted training, found "
@@ -125,14 +123,21 @@ def resume(found: FoundModel) -> dict[str, float]:
     info = check_data(found.kind, found.data(None))
     keeper = _Keeper(found.document.build(info.num_classes), found, args["epochs"])
     keeper.read(info.columns[0])
-    return _train(keeper, info, options)
+    return _train(keeper, info, options, resumed=True)
 
 
-def _train(keeper: _Keeper, info: DataInfo, options: TrainingOptions) -> dict[str, float]:
+def is_interrupted(found: FoundModel) -> bool:
+    """Whether there is a training to go on with."""
+    return _checkpoint(found).path.is_file() and (found.folder / _TABLE).is_file()
+
+
+def _train(
+    keeper: _Keeper, info: DataInfo, options: TrainingOptions, *, resumed: bool = False
+) -> dict[str, float]:
     """Train, from the checkpoint where there is one; give the best epoch's figures."""
     epochs, batch = options.epochs or EPOCHS, options.batch or BATCH
     device, found = torch.device(options.device), keeper.found
-    checkpoint = _checkpoint(found)
+    checkpoint = _checkpoint(found, needed=resumed)
     train_on_task(
         keeper.model.to(device),
         open_task(found.kind, str(info.source), imgsz=options.imgsz, device=device),
@@ -148,8 +153,8 @@ def _train(keeper: _Keeper, info: DataInfo, options: TrainingOptions) -> dict[st
     return keeper.best
 
 
-def _checkpoint(found: FoundModel) -> Checkpoint:
-    return Checkpoint(found.weights.with_name("last.checkpoint"), most_often_s=0.0)
+def _checkpoint(found: FoundModel, *, needed: bool = False) -> Checkpoint:
+    return Checkpoint(found.weights.with_name("last.checkpoint"), needed=needed, most_often_s=0.0)
 
 
 def _write_args(folder: Path, info: DataInfo, options: TrainingOptions) -> None:
@@ -165,10 +170,3 @@ def _write_args(folder: Path, info: DataInfo, options: TrainingOptions) -> None:
         "names": dict(enumerate(info.names)),
     }
     write_text_atomic(folder / "args.yaml", yaml.safe_dump(content, sort_keys=False))
-
-
-def _write_rows(path: Path, rows: list[dict[str, Any]]) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)

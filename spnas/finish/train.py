@@ -126,9 +126,9 @@ def _check(
             f"{found.document.network.name}"
         )
     if found.weights.parent.exists() and any(found.weights.parent.iterdir()):
-        raise RunError(
-            f"{found.folder} holds a training: go on with it by --resume, or give another --output"
-        )
+        goes_on = found.is_yolo or recipe.is_interrupted(found)
+        resume = "go on with it by --resume, or " if goes_on else ""
+        raise RunError(f"{found.folder} holds a training: {resume}give another --output")
 
 
 def _device(found: FoundModel, name: str) -> str:

@@ -187,6 +187,11 @@ class RunDirectory:
         return self.path / "weights"
 
     @property
+    def base_checkpoint(self) -> Path:
+        """Where the base network's training has got to; gone when it ends."""
+        return self.base_weights.with_suffix(".checkpoint")
+
+    @property
     def base_weights(self) -> Path:
         """The trained base network's tensors, which every trial starts from."""
         return self.weights_dir / "base.pt"

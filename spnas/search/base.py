@@ -40,6 +40,8 @@ def prepare_base(
     """
     weights = plan.config.weights
     what = f"taken from {weights}" if weights else f"{plan.base_schedule.epochs} epochs"
+    if weights is None and run.base_checkpoint.is_file():
+        what += ", going on where it was interrupted"
     logger.info("base network %s: %s", plan.network.name, what)
     try:
         base = _train(run, plan, study, ledger, bench)
@@ -74,6 +76,7 @@ def _train(
     for event in run_base(settings, plan, bench):
         keep_spent(study, ledger)
         if isinstance(event, dict):
+            course.note_length((event["train_s"] or 0.0) / course.epochs)
             return event
         if event is None:
             course.note_nothing()
@@ -110,7 +113,11 @@ class _Course:
         logger.info(line, epoch, self.epochs, loss, self._ledger.describe(), extra=event)
         # Before the end of this sitting's first epoch the worker started.
         self._first = self._first or (epoch, self._told)
-        self.epoch_s = (self._told - self._first[1]) / max(1, epoch - self._first[0])
+        self.note_length((self._told - self._first[1]) / max(1, epoch - self._first[0]))
+
+    def note_length(self, epoch_s: float) -> None:
+        """Learn how long an epoch takes, seconds, and from that how long a trial will; 0 says nothing."""
+        self.epoch_s = epoch_s or self.epoch_s
         # A trial's epochs run on fewer cores, or on the same one GPU.
         plan = self._plan
         share = 1.0 if plan.gpus else plan.cpus / plan.config.cpus_per_trial
@@ -121,8 +128,9 @@ class _Course:
         if time.monotonic() - self._told < _SILENCE_S:
             return
         self._told = time.monotonic()
-        trains = self._plan.config.weights is None and self.epoch < self.epochs
-        what = f"epoch {self.epoch + 1} of {self.epochs}" if trains else "scored and measured"
+        what = f"epoch {self.epoch + 1} of {self.epochs}" if self.epoch else "the first epoch"
+        if self._plan.config.weights is not None or self.epoch == self.epochs:
+            what = "scored and measured"
         logger.info("base network: under way: %s | %s", what, self._ledger.describe())
 
 

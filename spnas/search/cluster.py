@@ -71,15 +71,15 @@ def ray_cluster(plan: Plan) -> Iterator[None]:
     else:
         _join(plan.config.address)
     try:
-        with _terminated_as_interrupted(), _ray_messages_logged():
+        with _terminated_as_interrupted(), _ray_told_in_the_log():
             yield
     finally:
         ray.shutdown()
 
 
 @contextmanager
-def _ray_messages_logged() -> Iterator[None]:
-    """Have what Ray tells of lost nodes logged for who debugs.
+def _ray_told_in_the_log() -> Iterator[None]:
+    """Have the beginning of what Ray tells of its nodes and workers in the log.
 
     Ray prints it to standard output, which is ours and with `--json` read by machines: for each lost node the last page
     of that node's own log, twice.
@@ -89,7 +89,7 @@ def _ray_messages_logged() -> Iterator[None]:
 
     def log(message: dict[str, Any], ignore_prefix: bool) -> None:
         for text in message["lines"]:
-            logger.debug("Ray: %s", text)
+            logger.info("Ray: %.200s", text.partition("\n")[0])
 
     worker.print_to_stdstream = log
     try:

@@ -180,7 +180,8 @@ def _problem(error: Any, given: Mapping[str, Any], file: Path | None) -> str:
 
 def _expected(message: str) -> str:
     """Put pydantic's words as everywhere in spnas: what was expected."""
-    wanted = message.lower().removeprefix("input should be ").partition(", unable")[0]
+    wanted = message.lower().removeprefix("input should be ")
+    wanted = wanted.partition(", unable")[0].partition(", got")[0]
     return f"expected {'a number ' if wanted.startswith(('greater', 'less')) else ''}{wanted}"
 
 

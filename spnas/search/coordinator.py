@@ -155,7 +155,7 @@ class Coordinator:
     def _reserved_for_nothing(self) -> bool:
         """Whether something is kept for confirmation, and less than the base and half of the front would take."""
         kept = self.ledger.reserved_seconds
-        if not kept:
+        if not kept or not self.ledger.trial_seconds:
             return False
         in_a_row = (kept - self.startup_s) // (self.again * self.ledger.trial_seconds)
         rivals = [record for record in self.front if not record.architecture.is_base]

@@ -27,7 +27,7 @@ from spnas.search.plan import Plan, make_plan
 from spnas.search.progress import Progress, render
 from spnas.search.scheduler import make_rule
 from spnas.search.seeds import seed_architectures
-from spnas.search.spending import charged_to, reserve_for_confirmation, spent_so_far
+from spnas.search.spending import charged_to, open_ledger, reserve_for_confirmation
 from spnas.search.storage import told_where_unwritable
 from spnas.search.study import SearchStudy
 from spnas.search.telling import Telling, told
@@ -123,7 +123,7 @@ def _search(run: RunDirectory, plan: Plan, telling: Telling) -> RunDirectory:
         )
         try:
             budget = Budget.parse(plan.config.budget)
-            ledger = Ledger(budget, plan.devices, spent=spent_so_far(study))
+            ledger = open_ledger(study, budget, plan.devices)
             coordinator = _run_phases(run, plan, study, ledger, telling)
             write_results(run, plan, coordinator)
             reason = (

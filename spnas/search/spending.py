@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from spnas.search.budget import Ledger
+from spnas.search.budget import Budget, Ledger
 from spnas.search.study import SearchStudy
 
 _SPENT, _PREPARED, _CONFIRMED = "spent_device_s", "prepared_device_s", "confirmed_device_s"
+_DEVICES = "spent_devices"
 _PHASES = "phase_device_s"
 _PHASE_NAMES = ("base network", "operators", "latency table", "trials", "confirmation")
 
@@ -16,11 +17,27 @@ _PHASE_NAMES = ("base network", "operators", "latency table", "trials", "confirm
 def keep_spent(study: SearchStudy, ledger: Ledger) -> None:
     """Keep what a run has spent, so that a killed one is charged up to the last time this was called."""
     study.set(_SPENT, ledger.spent)
+    if study.get(_DEVICES) != ledger.devices:
+        study.set(_DEVICES, ledger.devices)
 
 
 def spent_so_far(study: SearchStudy) -> float:
     """Give the device-seconds that earlier sittings of a run spent."""
     return float(study.get(_SPENT) or 0.0)
+
+
+def open_ledger(study: SearchStudy, budget: Budget, devices: float) -> Ledger:
+    """Open the budget of a run that may have had sittings before.
+
+    Args:
+        study: The run's.
+        budget: What may be spent.
+        devices: GPUs or cores that the run reserves by now. Wall time goes on where it was, whatever they were before.
+    """
+    spent = spent_so_far(study)
+    if budget.unit == "wall":
+        spent *= devices / float(study.get(_DEVICES) or devices)
+    return Ledger(budget, devices, spent=spent)
 
 
 def confirmation_spent(study: SearchStudy) -> float:

@@ -21,8 +21,10 @@ def laid_flat(parameters: Iterable[nn.Parameter]) -> Iterator[nn.Parameter]:
     Values and gradients of each are views into the vector's, in the parameter's own strides. Gradients add up there:
     zero the vector's before a backward, and leave the parameters' alone.
 
+    One that gets no gradient has a gradient of zero here, so that weight decay acts on it, too.
+
     Args:
-        parameters: Of one dtype and device, each dense.
+        parameters: Of one dtype and device.
     """
     parameters = list(parameters)
     ends = list(accumulate(parameter.numel() for parameter in parameters))
@@ -43,4 +45,5 @@ def laid_flat(parameters: Iterable[nn.Parameter]) -> Iterator[nn.Parameter]:
 
 
 def _view(part: Tensor, parameter: Tensor) -> Tensor:
-    return part.as_strided(parameter.size(), parameter.stride())
+    # Like its own strides, but dense.
+    return part.as_strided(parameter.size(), torch.empty_like(parameter, device="meta").stride())

@@ -117,8 +117,7 @@ def train(
         replayed(model, schedule.epochs * _steps(task, schedule)),
     ):
         torch.manual_seed(seed)
-        identity = repr((schedule, seed, task.imgsz, task.train_images))
-        training = Training(model, optimizer, identity)
+        training = Training(model, optimizer, _identity(model, task, schedule, seed))
         return _train_rungs(training, task, schedule, seed, report, progress, watch, checkpoint)
 
 
@@ -134,6 +133,11 @@ def score_model(model: nn.Module, task: Task, calibration: int) -> Score:
     with torch.no_grad(), autocast(next(model.parameters()).device):
         reestimate_batchnorm(model, task.calibration_images(calibration))
     return task.evaluate(model.eval())
+
+
+def _identity(model: nn.Module, task: Task, schedule: Schedule, seed: int) -> str:
+    shapes = [(name, tuple(tensor.shape)) for name, tensor in model.state_dict().items()]
+    return repr((schedule, seed, task.imgsz, task.train_images, shapes))
 
 
 def _train_rungs(

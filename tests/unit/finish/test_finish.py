@@ -96,6 +96,14 @@ def test_an_interrupted_training_goes_on_to_the_same_end(
         train_model(found_yaml(run), output=tmp_path / "cut", **options)
     logger.removeFilter(interrupt)
 
+    checkpoint = tmp_path / "cut" / "weights" / "last.checkpoint"
+    kept = checkpoint.read_bytes()
+    checkpoint.write_bytes(b"damaged")
+    with pytest.raises(RunError, match=r"last\.checkpoint: expected where this training was inter"):
+        resume_training(found_yaml(run), output=tmp_path / "cut")
+    checkpoint.write_bytes(kept)
+    with pytest.raises(RunError, match="cut holds a training: go on with it by --resume, or give"):
+        train_model(found_yaml(run), output=tmp_path / "cut", **options)
     resumed = resume_training(found_yaml(run), output=tmp_path / "cut")
     assert resumed.scores == pytest.approx(whole.scores)
     tables = [pd.read_csv(one.folder / "results.csv") for one in (whole, resumed)]
@@ -163,7 +171,7 @@ def test_a_file_that_computes_something_else_is_an_error_and_does_not_stay(
 
 def test_what_cannot_be_done_is_told(run: RunDirectory, trained: Trained, tmp_path: Path) -> None:
     path = found_yaml(run)
-    with pytest.raises(RunError, match="00-found holds a training: go on with it by --resume, or"):
+    with pytest.raises(RunError, match="00-found holds a training: give another --output"):
         train_model(path)
     with pytest.raises(RunError, match="expected an interrupted training, found one that is compl"):
         resume_training(path)

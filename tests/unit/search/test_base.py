@@ -122,7 +122,7 @@ def test_long_epochs_are_told_of(
     with caplog.at_level("INFO", logger="spnas"):
         prepare("1h")
     told = [line for line in caplog.messages if "under way" in line]
-    assert told[0] == "base network: under way: epoch 1 of 4 | 0.6 of 60 min"
+    assert told[0] == "base network: under way: the first epoch | 0.6 of 60 min"
     assert told[4].startswith("base network: under way: scored and measured")
 
 

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
 from spnas.errors import ConfigError
+from spnas.search import nodes
+from spnas.search.budget import Budget, Ledger
 from spnas.search.cluster import ray_cluster
 from spnas.search.config import SearchConfig
 from spnas.search.devices import NodeShare
-from spnas.search.nodes import NodeFacts, describe_node
+from spnas.search.nodes import NodeFacts, NodeWatch, describe_node
 from spnas.search.plan import make_plan
 from spnas.tasks import check_data
 
@@ -73,6 +76,31 @@ def test_each_node_adds_what_it_offers() -> None:
         3,
         6.0,
     )  # the budget counts cores, the two for each trial
+
+
+def test_a_lost_node_lowers_what_runs_and_what_is_counted_once(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now, alive = [0.0], {"a", "b", "later"}
+    known = [{"NodeID": name, "Alive": True} for name in ("a", "b", "later")]
+    monkeypatch.setattr(
+        nodes.ray, "nodes", lambda: [{**n, "Alive": n["NodeID"] in alive} for n in known]
+    )
+    ledger = Ledger(Budget.parse("60cpu-min"), 3.0, clock=lambda: now[0])
+    work = SimpleNamespace(slots=5, ledger=ledger)
+    shares = NodeShare("a", 3, 2.0), NodeShare("b", 2, 1.0)
+    watch = NodeWatch(shares, work, clock=lambda: now[0])
+    watch.check()
+    assert (work.slots, work.ledger.devices) == (5, 3.0)
+    alive.remove("b")
+    watch.check()  # it looks every few seconds only
+    assert work.slots == 5
+    for _ in range(3):
+        now[0] += 10
+        watch.check()
+    assert (work.slots, work.ledger.devices) == (3, 2.0)
+    assert work.ledger.spent == 10 * 3 + 20 * 2
+    assert caplog.messages == ["nodes left: 1 of 2; trials at a time from now on: 3"]
 
 
 def test_ray_client_is_refused_with_what_to_do() -> None:

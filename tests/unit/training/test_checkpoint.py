@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from spnas.errors import RunError
 from spnas.tasks.classification import ClassificationTask
 from spnas.training import Checkpoint, Schedule, TrainingResult, train
 
@@ -83,6 +84,34 @@ def test_another_training_begins_at_its_beginning(
     assert train(other, task, schedule, seed=seed, checkpoint=checkpoint).score == expected.score
     for name, tensor in whole.state_dict().items():
         assert torch.equal(other.state_dict()[name], tensor), name
+
+
+def _of_another_model(file: Path, task: ClassificationTask) -> None:
+    checkpoint = _always(file)
+    wider = nn.Sequential(
+        nn.Conv2d(3, 9, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(9, 2)
+    )
+    train(wider, task, SCHEDULE, seed=3, checkpoint=checkpoint)
+    assert file.is_file()
+
+
+@pytest.mark.parametrize("content", [None, b"", b"junk", "other"])
+def test_what_is_no_checkpoint_of_this_training_is_none_or_an_error(
+    content: bytes | str | None, task: ClassificationTask, tmp_path: Path
+) -> None:
+    file = tmp_path / "a.checkpoint"
+    if content == "other":
+        _of_another_model(file, task)
+    elif isinstance(content, bytes):
+        file.write_bytes(content)
+    expected = train(_model(), task, SCHEDULE, seed=3)
+    needed = Checkpoint(file, needed=True)
+    with pytest.raises(RunError, match=r"a\.checkpoint: expected where this training was interr"):
+        train(_model(), task, SCHEDULE, seed=3, checkpoint=needed)
+    assert train(_model(), task, SCHEDULE, seed=3, checkpoint=_always(file)).score == expected.score
+    (tmp_path / ".a.checkpoint.123.abc").touch()  # as a kill in the midst of writing leaves
+    needed.remove()
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_writing_takes_a_small_part_of_the_time(task: ClassificationTask, tmp_path: Path) -> None:

@@ -43,6 +43,21 @@ def test_a_step_on_the_vector_is_the_step_on_each_parameter() -> None:
     assert all((before - after).abs().max() > 1e-3 for before, after in moved)
 
 
+def test_parameters_that_are_not_dense_keep_to_themselves() -> None:
+    model = nn.Module()
+    model.a = nn.Parameter(torch.rand(3, 8)[:, ::2])
+    model.b = nn.Parameter(torch.rand(1, 4).expand(3, 4))
+    model.c = nn.Parameter(torch.rand(5, 3).T)
+    before = [parameter.detach().clone() for parameter in model.parameters()]
+    with laid_flat(model.parameters()) as vector:
+        for parameter, values in zip(model.parameters(), before, strict=True):
+            assert torch.equal(parameter, values)
+        with torch.no_grad():
+            vector += 1
+    for parameter, values in zip(model.parameters(), before, strict=True):
+        assert torch.equal(parameter, values + 1)
+
+
 def test_in_the_end_each_has_its_own_storage_even_after_an_error() -> None:
     model = _model()
     with pytest.raises(KeyboardInterrupt), laid_flat(model.parameters()):
