@@ -16,7 +16,7 @@ from spnas.search.base import prepare_base
 from spnas.search.budget import Budget, Ledger
 from spnas.search.config import SearchConfig
 from spnas.search.plan import Plan, make_plan
-from spnas.search.spending import spent_so_far
+from spnas.search.spending import keep_spent, open_ledger, spent_so_far
 from spnas.search.study import SearchStudy
 
 Prepare = Callable[[str], dict[str, Any]]
@@ -124,6 +124,19 @@ def test_long_epochs_are_told_of(
     told = [line for line in caplog.messages if "under way" in line]
     assert told[0] == "base network: under way: the first epoch | 0.6 of 60 min"
     assert told[4].startswith("base network: under way: scored and measured")
+
+
+@pytest.mark.parametrize(("budget", "left_s"), [("45m", 35 * 60), ("90cpu-min", 25 * 60)])
+def test_a_run_goes_on_with_other_devices(
+    budget: str, left_s: float, made: tuple[Worker, SearchStudy, Prepare]
+) -> None:
+    """Ten minutes on four cores, then two: forty core-minutes, but ten minutes of wall time."""
+    worker, study, _ = made
+    ledger = Ledger(Budget.parse(budget), 4.0, clock=lambda: worker.now)
+    worker.now += 600
+    keep_spent(study, ledger)
+    again = open_ledger(study, ledger.budget, 2.0)
+    assert again.seconds_left() == pytest.approx(left_s)
 
 
 def test_a_number_of_trials_never_ends_early(made: tuple[Worker, SearchStudy, Prepare]) -> None:
