@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def show_plan(config: SearchConfig, *, as_json: bool) -> int:
-    """Measure for seconds what a search's parts take, and print its phases; exit code 1 for too small a budget."""
+    """Measure for seconds what a search's parts take, and print its phases; exit code 2 for too small a budget."""
     from dataclasses import asdict
 
     from spnas.search.costs import measure_costs

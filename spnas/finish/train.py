@@ -105,6 +105,7 @@ def resume_training(
         InputError: There is nothing to go on with.
     """
     found = find_model(path, output)
+    logger.info("%s: the training in %s goes on", found.path, found.folder)
     resume = yolo.resume if found.is_yolo else recipe.resume
     return Trained(found.folder, found.weights, resume(found))
 

@@ -69,8 +69,7 @@ class RunDirectory:
             raise RunError(f"run {run.path}: no such folder{near}")
         if not run.config.is_file() and not run.trials.is_file():
             raise RunError(
-                f"{run.path} is not a run directory: expected config.yaml and trials.csv in it, as `spnas search` "
-                "writes them"
+                f"{run.path} is not a run directory: expected config.yaml in it, as `spnas search` writes it"
             )
         return run
 

@@ -148,5 +148,6 @@ def _check_budget(ledger: Ledger, epoch_s: float, epochs: int, to_do: int) -> No
     )
     raise BudgetError(
         f"budget {ledger.budget.text!r} ends before the base network is trained and a first trial has ended{estimate}; "
-        "expected a larger --budget, --weights of a trained base network, or fewer base_epochs in --config"
+        "expected a larger --budget, beside which --resume keeps the epochs done, "
+        "--weights of a trained base network, or fewer base_epochs in --config"
     )

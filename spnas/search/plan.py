@@ -197,7 +197,7 @@ class Plan:
         rungs = f", rungs {list(self.schedule.rungs)}" if self.schedule.rungs else ""
         return (
             f"{self.space.name} on {self.info.train_images} training and {self.info.val_images} validation images, "
-            f"{self.imgsz} px, {self.device}, {self.slots} trials at a time{nodes} "
+            f"{self.imgsz} px, {self.device}, {self.slots} trial{'s' * (self.slots > 1)} at a time{nodes} "
             f"({cores} core{'s' * (cores > 1)} and {share} each), {epochs} epoch{'s' * (epochs > 1)} a trial{rungs}, "
             f"budget {self.config.budget}, {self._latency_text()}"
         )

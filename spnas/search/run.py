@@ -113,7 +113,9 @@ def _search(run: RunDirectory, plan: Plan, telling: Telling) -> RunDirectory:
         logger.info("run %s: %s", run.path, plan.describe(), extra=begin)
         for device in devices_used(plan.config, plan.device, plan.gpus):
             if busy := used_by_others(device):
-                logger.warning("%s: what runs there takes longer, and is measured less well", busy)
+                fewer = "; fewer cpus may be faster" if device.type == "cpu" else ""
+                line = "%s: what runs there takes longer, and is measured less well%s"
+                logger.warning(line, busy, fewer)
         study = SearchStudy(
             run.study,
             plan.space,
@@ -156,7 +158,7 @@ def _run_phases(
         _line_up(study, plan, known)
         lost = study.recover()
         if lost:
-            logger.info("resumed: %d trials that were under way are run again", lost)
+            logger.info("resumed: trials that were under way and are run again: %d", lost)
         coordinator = Coordinator(
             run,
             study,

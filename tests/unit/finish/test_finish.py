@@ -123,6 +123,20 @@ def test_however_it_is_named_the_score_is_that_of_the_best_epoch(
     assert scores["top1"] == pytest.approx(trained.scores["top1"], abs=1e-6)
 
 
+def test_a_training_is_found_though_its_models_place_on_the_front_has_changed(
+    run: RunDirectory, trained: Trained
+) -> None:
+    moved = run.pareto_dir / "03-found.yaml"
+    moved.write_bytes(found_yaml(run).read_bytes())
+    other = run.pareto_dir / "03-another.yaml"
+    assert find_model(moved).folder == trained.folder
+    assert find_model(moved, output="elsewhere").folder == Path("elsewhere")
+    other.write_bytes(moved.read_bytes())
+    assert find_model(other).folder == run.trained_dir / "03-another"
+    moved.unlink()
+    other.unlink()
+
+
 @pytest.mark.parametrize("file_format", ["onnx", "openvino", "torchscript"])
 def test_an_exported_file_is_the_deployed_form_and_computes_what_the_model_does(
     file_format: str, run: RunDirectory, trained: Trained

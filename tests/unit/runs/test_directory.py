@@ -32,7 +32,7 @@ def test_names_that_are_no_plain_names_are_refused(tmp_path: Path, name: str) ->
 
 
 def test_open_tells_what_it_expects(tmp_path: Path) -> None:
-    with pytest.raises(RunError, match=r"config\.yaml and trials\.csv"):
+    with pytest.raises(RunError, match=r"expected config\.yaml"):
         RunDirectory.open(tmp_path)
     with pytest.raises(RunError, match="no such folder"):
         RunDirectory.open(tmp_path / "nowhere")
