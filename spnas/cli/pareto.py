@@ -113,12 +113,29 @@ def _print(
         return
     console.print()
     console.print(front_table(rows, metric))
+    if measured := _measured(directory):
+        console.print(measured, soft_wrap=True)
     missing = [row for row in front if not (directory.path / str(row.file)).is_file()]
     if missing:
         console.print()
         console.print(
             f"{len(missing)} of these model files are not written yet: a search writes them when it ends"
         )
+
+
+def _measured(directory: RunDirectory) -> str | None:
+    """Say what the latencies are those of; None where the run does not tell."""
+    from spnas.search.config import read_config
+
+    if not directory.config.is_file():
+        return None
+    resolved = read_config(directory.config)[1]
+    batch, runtime = resolved.get("latency_batch"), resolved.get("runtime")
+    if batch is None:
+        return None
+    images = f"{batch} images at a time" if batch > 1 else "one image"
+    where = f" on {resolved['latency_on']}" if "latency_on" in resolved else ""
+    return f"latency: of {images}{f' in {runtime}' if runtime else ''}{where}"
 
 
 def _print_confirmation(

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
@@ -88,7 +89,8 @@ def train_model(
     model, start = starting_model(found, info.num_classes, weights=weights, scratch=scratch)
     logger.info("%s: training from %s, into %s", found.path, start, found.folder)
     train = yolo.train if found.is_yolo else recipe.train
-    scores = train(found, model, info, options)
+    with _told_when_interrupted(found):
+        scores = train(found, model, info, options)
     return Trained(found.folder, found.weights, scores, start)
 
 
@@ -107,7 +109,27 @@ def resume_training(
     found = find_model(path, output)
     logger.info("%s: the training in %s goes on", found.path, found.folder)
     resume = yolo.resume if found.is_yolo else recipe.resume
-    return Trained(found.folder, found.weights, resume(found))
+    with _told_when_interrupted(found):
+        scores = resume(found)
+    return Trained(found.folder, found.weights, scores)
+
+
+@contextmanager
+def _told_when_interrupted(found: FoundModel) -> Iterator[None]:
+    """Tell at a Ctrl-C how the training goes on, where an epoch of it is kept."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        if _goes_on(found):
+            logger.info("interrupted: `spnas train %s --resume` goes on", found.folder)
+        raise
+
+
+def _goes_on(found: FoundModel) -> bool:
+    """Whether there is a training to go on with; of a YOLO's whether it is complete only Ultralytics knows."""
+    if found.is_yolo:
+        return found.weights.with_name("last.pt").is_file()
+    return recipe.is_interrupted(found)
 
 
 def _check(
@@ -127,8 +149,7 @@ def _check(
             f"{found.document.network.name}"
         )
     if found.weights.parent.exists() and any(found.weights.parent.iterdir()):
-        goes_on = found.is_yolo or recipe.is_interrupted(found)
-        resume = "go on with it by --resume, or " if goes_on else ""
+        resume = "go on with it by --resume, or " if _goes_on(found) else ""
         raise RunError(f"{found.folder} holds a training: {resume}give another --output")
 
 

@@ -10,6 +10,7 @@ import pytest
 from spnas.architecture import Architecture
 from spnas.cli import main
 from spnas.runs import RunDirectory, TrialRecord, write_confirmed, write_trials
+from spnas.search.config import make_config, write_config
 
 SITES = ("conv1", "layer1.0.conv1")
 
@@ -98,6 +99,20 @@ def test_the_table_fits_80_columns_and_tells_of_missing_files(
     ]
     assert table[3].split()[:5] == ["base", "network", "8.00", "1.000", "0.9000"]
     assert any("2 of these model files are not written yet" in line for line in lines)
+    assert not any(line.startswith("latency:") for line in lines)  # nothing says what was measured
+
+
+def test_it_says_what_the_latencies_are_those_of(
+    run: RunDirectory, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = make_config({"space": "resnet20-cifar", "budget": "3trials"})
+    resolved = {"latency_batch": 32, "runtime": "onnxruntime", "latency_on": "cpu"}
+    run.config.write_text(write_config(config, resolved))
+    assert main(["pareto", str(run.path)]) == 0
+    assert "latency: of 32 images at a time in onnxruntime on cpu\n" in capsys.readouterr().out
+    run.config.write_text(write_config(config, {"latency_batch": 1, "runtime": None}))
+    assert main(["pareto", str(run.path)]) == 0
+    assert "latency: of one image\n" in capsys.readouterr().out
 
 
 def test_a_run_without_a_complete_trial(

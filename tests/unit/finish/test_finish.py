@@ -95,6 +95,7 @@ def test_an_interrupted_training_goes_on_to_the_same_end(
     with caplog.at_level(logging.INFO, logger="spnas"), pytest.raises(KeyboardInterrupt):
         train_model(found_yaml(run), output=tmp_path / "cut", **options)
     logger.removeFilter(interrupt)
+    assert caplog.messages[-1] == f"interrupted: `spnas train {tmp_path / 'cut'} --resume` goes on"
 
     checkpoint = tmp_path / "cut" / "weights" / "last.checkpoint"
     kept = checkpoint.read_bytes()
@@ -104,7 +105,7 @@ def test_an_interrupted_training_goes_on_to_the_same_end(
     checkpoint.write_bytes(kept)
     with pytest.raises(RunError, match="cut holds a training: go on with it by --resume, or give"):
         train_model(found_yaml(run), output=tmp_path / "cut", **options)
-    resumed = resume_training(found_yaml(run), output=tmp_path / "cut")
+    resumed = resume_training(tmp_path / "cut")
     assert resumed.scores == pytest.approx(whole.scores)
     tables = [pd.read_csv(one.folder / "results.csv") for one in (whole, resumed)]
     pd.testing.assert_frame_equal(*(table.drop(columns="train_s") for table in tables))
