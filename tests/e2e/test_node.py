@@ -7,10 +7,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
+import psutil
 import pytest
 import ray
 import torch
@@ -53,7 +56,7 @@ def cluster() -> Iterator[Cluster]:
 @pytest.fixture
 def command(cluster: Cluster, signs: Path) -> list[str]:
     """A search on a few digits that measures on the node with a `jetson`."""
-    options = "base_epochs: 1\nepochs: 30\nrungs: []\ncpus: 1\nmax_latency: 9x\ninherit: weights\n"
+    options = "base_epochs: 1\nepochs: 60\nrungs: []\ncpus: 1\nmax_latency: 9x\ninherit: weights\n"
     (signs / "config.yaml").write_text(options)
     return [
         *("search", "--space", "resnet20-cifar", "--data", str(signs / "signs")),
@@ -92,9 +95,9 @@ def test_a_search_measures_on_the_node_that_offers_the_resource_and_outlives_one
         stderr=subprocess.STDOUT,
         text=True,
     ) as search:
-        while search.poll() is None and _ended_trials(run) < 2:
-            time.sleep(0.1)
         trains = next(other for other in cluster.worker_nodes if other is not node)
+        while search.poll() is None and not (_ended_trials(run) >= 2 and _is_training(trains)):
+            time.sleep(0.05)
         cluster.remove_node(trains, allow_graceful=False)
         said, _ = search.communicate(timeout=400)
     assert search.returncode == 0, said
@@ -119,6 +122,14 @@ def test_a_search_measures_on_the_node_that_offers_the_resource_and_outlives_one
         {"cpu": "onnxruntime", "mps": "torch"}.get(where["device"], "cuda-graph-fp16"),
     )
     cluster.remove_node(node)
+
+
+def _is_training(node: Any) -> bool:
+    """Whether a trial runs on a node right now: Ray puts what a worker is doing into its command line."""
+    raylet = psutil.Process(node.all_processes["raylet"][0].process.pid)
+    with suppress(psutil.Error):
+        return any(".train" in "".join(one.cmdline()) for one in raylet.children(recursive=True))
+    return False
 
 
 def _ended_trials(run: Path) -> int:
