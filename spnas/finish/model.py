@@ -116,18 +116,18 @@ def find_model(path: str | PathLike[str], output: str | PathLike[str] | None = N
     if path.name == MODEL_FILE and (path.parent / "weights").is_dir() and output is None:
         return _trained(path.parent, path.parent / "weights" / "best.pt")
     run = _run_around(path)
-    folder = _own_training(run.trained_dir if run else Path("trained"), path.stem)
+    folder = _training_in(run, path.stem) if run else Path("trained") / path.stem
     folder = folder if output is None else Path(output)
     return FoundModel(path, document, folder, folder / "weights" / "best.pt", run)
 
 
-def _own_training(trained: Path, name: str) -> Path:
-    """Give the folder of a model's training, `02-1a2b3c4d`, which may have had another place on an earlier front."""
-    own = trained / name
-    place, _, identity = name.partition("-")
-    if own.exists() or not place.isdigit() or not identity:
+def _training_in(run: RunDirectory, name: str) -> Path:
+    """Give the folder of a training of `02-1a2b3c4d`, a model that may have had another place on an earlier front."""
+    own = run.trained_dir / name
+    if own.exists():
         return own
-    return next(iter(sorted(trained.glob(f"*-{identity}"))), own)
+    identity = name.rpartition("-")[2]
+    return next(iter(sorted(run.trained_dir.glob(f"[0-9]*-{identity}"))), own)
 
 
 def _trained(folder: Path, weights: Path) -> FoundModel:

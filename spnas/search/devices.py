@@ -51,10 +51,10 @@ def check_latency(config: SearchConfig, device: torch.device) -> None:
 
 def reserve(config: SearchConfig, device: torch.device) -> tuple[int, int, int]:
     """Give cores and GPUs to reserve and the trials that run at a time."""
-    there = joblib.cpu_count()
-    cpus = config.cpus or there
-    if cpus > there:
-        raise ConfigError(f"cpus: expected at most the {there} of this process, got {cpus}")
+    cores = joblib.cpu_count()
+    cpus = config.cpus or cores
+    if cpus > cores:
+        raise ConfigError(f"cpus: expected at most the {cores} of this process, got {cpus}")
     if config.cpus_per_trial > cpus:
         raise ConfigError(
             f"cpus_per_trial: expected at most the {cpus} reserved, got {config.cpus_per_trial}"

@@ -62,35 +62,31 @@ def train_base(
         task.attach(model)
         return model
 
+    path = Path(settings.weights)
+    checkpoint = Checkpoint(path.with_suffix(".checkpoint"))
     model = build().to(device)
-    checkpoint = None
     facts: dict[str, Any] = {"scores": None, "batch": None, "train_s": 0.0}
     if weights is None:
-        checkpoint = Checkpoint(Path(settings.weights).with_suffix(".checkpoint"))
-        model, result = train_within_memory(
-            model,
-            build,
-            task,
-            schedule,
-            seed=settings.seed,
-            progress=progress,
-            checkpoint=checkpoint,
-        )
-        facts = {
-            "scores": result.score.values,
-            "batch": result.batch_size,
-            "train_s": result.train_s,
-        }
+        options = {"seed": settings.seed, "progress": progress, "checkpoint": checkpoint}
+        model, result = train_within_memory(model, build, task, schedule, **options)
+        facts = {"batch": result.batch_size, "train_s": result.train_s}
+        facts["scores"] = result.score.values
     else:
         load_base_weights(model, weights)
     model.cpu()
-    save_weights(model, Path(settings.weights))
-    if checkpoint is not None:
-        checkpoint.remove()
+    save_weights(model, path)
+    checkpoint.remove()
+    return facts | _cost(model, settings, task, bench)
+
+
+def _cost(
+    model: nn.Module, settings: TrialSettings, task: Task, bench: AnyBench | None
+) -> dict[str, Any]:
+    """Count and measure the base network, its latency in its deployed form."""
     deployed = deploy_model(model)
     example = task.example(settings.latency_batch)
     measured = (bench or own_bench(settings)).measure(model, deployed, example).latency
-    return facts | {
+    return {
         **asdict(count(model, settings.imgsz)),
         "latency_ms": measured.base_latency_ms,
         "latency_std_ms": measured.base_latency_std_ms,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import joblib
 import pytest
 import torch
 
@@ -111,3 +112,11 @@ def test_what_needs_a_cluster_or_does_not_go_with_one(
 def test_a_device_for_latency_that_is_not_there_is_told() -> None:
     with pytest.raises(DeviceError, match="device 'cuda' is not available"):
         plan_of(latency_on="cuda")
+
+
+def test_more_cores_than_there_are_are_refused() -> None:
+    cores = joblib.cpu_count()
+    with pytest.raises(ConfigError, match=f"cpus: expected at most the {cores} of this process"):
+        make_plan(
+            SearchConfig(space="resnet20-cifar", budget="1trials", device="cpu", cpus=cores + 1)
+        )
