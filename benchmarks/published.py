@@ -10,6 +10,7 @@ from those files; with `--check` it writes nothing and fails where README says s
 from __future__ import annotations
 
 import argparse
+import os
 import shutil
 import subprocess
 import sys
@@ -54,13 +55,17 @@ def search(args: argparse.Namespace) -> None:
 
 def _search(run: Run, data: Path, runs: Path, name: str, sampler: str) -> None:
     runs.mkdir(parents=True, exist_ok=True)
+    more = run.options | (
+        {"table_share": 0} if sampler == "random" else {}
+    )  # no use for table and scores
+    config = runs / f"{name}.yaml"
+    config.write_text(yaml.safe_dump(more))
     options = {"space": run.space, "data": data, "imgsz": run.imgsz, "budget": run.budget}
-    options |= {"results": runs, "name": name, "sampler": sampler}
-    if sampler == "random":  # which has no use for table and scores
-        (runs / "random.yaml").write_text("table_share: 0\n")
-        options["config"] = runs / "random.yaml"
+    options |= {"results": runs, "name": name, "sampler": sampler, "config": config}
     given = [part for key, value in options.items() for part in (f"--{key}", str(value))]
-    subprocess.run([sys.executable, "-m", "spnas", "search", *given], check=True)
+    # Each measures its layers itself: the second would find the first one's times in the cache.
+    own = {**os.environ, "XDG_CACHE_HOME": str((runs / f"{name}.cache").resolve())}
+    subprocess.run([sys.executable, "-m", "spnas", "search", *given], check=True, env=own)
 
 
 def _copy(run: Path, target: Path, data: str) -> None:
@@ -144,8 +149,11 @@ def section() -> str:
         found = Findings.read(name)
         machine = yaml.safe_load((PUBLISHED / name / "environment.json").read_text())
         rest = found.front[found.front.origin != "base"]
+        where = machine["cpu"]
+        if machine["device"] != "cpu":
+            where = f"{machine['device']}, latency on one core of its machine's {machine['cpu']}"
         parts.append(
-            f"**{run.told}**, {run.imgsz} px, `--budget {run.budget}` on {machine['cpu']}, the base network's training "
+            f"**{run.told}**, {run.imgsz} px, `--budget {run.budget}` on {where}, the base network's training "
             f"included. Accuracies are of the confirmation's short trainings, ± one standard deviation.\n\n"
             f"![front](results/published/{name}/front.png)\n\n{found.table()}\n\n"
             f"Hypervolume, as a share of the area from the base network down to half its accuracy: spnas "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -18,19 +18,28 @@ _WORST = 0.5  # of the base's accuracy, the lower end of what hypervolumes count
 
 @dataclass(frozen=True)
 class Run:
-    """A published search."""
+    """A published search; `options` are those of `--config`."""
 
     space: str
     data: str
     imgsz: int
     budget: str
     told: str
+    options: dict[str, str | float] = field(default_factory=dict)
 
 
+# Four trials on one GPU, which one leaves idle for the most part; latency where a large GPU is not deployed.
+_ON_A_GPU: dict[str, str | float] = {"gpus_per_trial": 0.25, "latency_on": "cpu"}
 RUNS = {
     "yolov8n-bccd": Run("yolov8n", "bccd/data.yaml", 160, "16cpu-min", "YOLOv8n on blood cells"),
     "resnet20-sign-digits": Run(
         "resnet20-cifar", "sign_digits", 32, "8cpu-min", "ResNet-20 on sign digits"
+    ),
+    "yolov8s-bccd": Run(
+        "yolov8s", "bccd/data.yaml", 320, "5gpu-min", "YOLOv8s on blood cells", _ON_A_GPU
+    ),
+    "resnet50-sign-digits": Run(
+        "resnet50", "sign_digits", 64, "3gpu-min", "ResNet-50 on sign digits", _ON_A_GPU
     ),
 }
 

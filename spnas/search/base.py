@@ -62,6 +62,7 @@ def prepare_base(
     )
     if base["latency_warning"]:
         logger.warning("base network: latency: %s", base["latency_warning"])
+    _check_trial(ledger)
     return base
 
 
@@ -71,12 +72,14 @@ def _train(
     """Follow the training epoch by epoch, giving up as soon as it is known not to end within the budget."""
     from spnas.search.runner import run_base
 
-    settings = plan.settings(run.base_weights, threads=plan.cpus)
+    settings = plan.settings(run.base_weights)
     course = _Course(plan, ledger)
     for event in run_base(settings, plan, bench):
         keep_spent(study, ledger)
         if isinstance(event, dict):
             course.note_length((event["train_s"] or 0.0) / course.epochs)
+            if event["trial_train_s"]:
+                ledger.expect_trial(event["trial_train_s"])
             return event
         if event is None:
             course.note_nothing()
@@ -116,12 +119,9 @@ class _Course:
         self.note_length((self._told - self._first[1]) / max(1, epoch - self._first[0]))
 
     def note_length(self, epoch_s: float) -> None:
-        """Learn how long an epoch takes, seconds, and from that how long a trial will; 0 says nothing."""
+        """Learn how long an epoch takes, seconds; 0 says nothing. A trial's, on fewer cores, take no less."""
         self.epoch_s = epoch_s or self.epoch_s
-        # A trial's epochs run on fewer cores, or on the same one GPU.
-        plan = self._plan
-        share = 1.0 if plan.gpus else plan.cpus / plan.config.cpus_per_trial
-        self._ledger.expect_trial(self.epoch_s * share * plan.schedule.epochs)
+        self._ledger.expect_trial(self.epoch_s * self._plan.schedule.epochs)
 
     def note_nothing(self) -> None:
         """Say now and then that something is under way."""
@@ -132,6 +132,17 @@ class _Course:
         if self._plan.config.weights is not None or self.epoch == self.epochs:
             what = "scored and measured"
         logger.info("base network: under way: %s | %s", what, self._ledger.describe())
+
+
+def _check_trial(ledger: Ledger) -> None:
+    """Check that a trial fits into what the base network left."""
+    left = ledger.seconds_left()
+    if left is not None and not ledger.may_start(0):
+        raise BudgetError(
+            f"budget {ledger.budget.text!r} ends before a first trial would: it takes about "
+            f"{ledger.trial_seconds:.0f} s, {max(0.0, left):.0f} s are left; expected a larger --budget, with which "
+            "--resume goes on from the trained base network"
+        )
 
 
 def _check_budget(ledger: Ledger, epoch_s: float, epochs: int, to_do: int) -> None:

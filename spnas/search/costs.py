@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn
@@ -13,24 +12,8 @@ from spnas.networks import deploy_model, load_base_weights
 from spnas.search.forecast import Costs
 from spnas.search.objective import own_bench
 from spnas.search.plan import Plan
-from spnas.tasks import Score, Task, open_task
-from spnas.training import Schedule, train
-
-_STEPS = 2  # timed, after as many that are not
-
-
-class _Brief:
-    """A task with a few batches of training images, that is not scored."""
-
-    def __init__(self, task: Task, images: int) -> None:
-        self._task = task
-        self.train_images = images
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._task, name)
-
-    def evaluate(self, model: nn.Module) -> Score:
-        return Score(self._task.metric, {self._task.metric: 0.0})
+from spnas.tasks import Task, open_task
+from spnas.training import step_seconds
 
 
 def measure_costs(plan: Plan) -> Costs:
@@ -52,27 +35,13 @@ def measure_costs(plan: Plan) -> Costs:
         latency_s = time.perf_counter() - started
         model.to(plan.device)
         torch.set_num_threads(plan.cpus)
-        base_step_s = _step_s(model, task, plan.base_schedule)
+        base_step_s = step_seconds(model, task, plan.base_schedule.batch_size)
         torch.set_num_threads(plan.config.cpus_per_trial)
-        step_s = _step_s(model, task, plan.schedule)
+        step_s = step_seconds(model, task, plan.schedule.batch_size)
         image_s = _image_s(model, task, plan.device)
     finally:
         torch.set_num_threads(threads)
     return Costs(base_step_s, step_s, image_s, latency_s)
-
-
-def _step_s(model: nn.Module, task: Task, schedule: Schedule) -> float:
-    """Time a training step, with its images made ready."""
-    ended: list[float] = []
-
-    def note(_epoch: int, _loss: float) -> None:
-        ended.append(time.perf_counter())
-
-    brief = _Brief(task, min(_STEPS * schedule.batch_size, task.train_images))
-    short = Schedule(epochs=2, batch_size=schedule.batch_size, lr=1e-6, calibration=2)
-    train(model, brief, short, seed=0, progress=note)
-    steps = -(-brief.train_images // schedule.batch_size)
-    return (ended[1] - ended[0]) / steps
 
 
 def _image_s(model: nn.Module, task: Task, device: torch.device) -> float:

@@ -5,6 +5,8 @@ Knows neither Ray nor Optuna.
 
 from __future__ import annotations
 
+import copy
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
@@ -26,6 +28,7 @@ from spnas.training import (
     Scores,
     build_library,
     choice_scores,
+    step_seconds,
     train_within_memory,
 )
 
@@ -36,6 +39,7 @@ def train_base(
     weights: str | None,
     progress: Callable[[int, float], None] | None = None,
     bench: AnyBench | None = None,
+    threads: int | None = None,
 ) -> dict[str, Any]:
     """Train the base network, or take the user's weights; write them where the trials read them.
 
@@ -47,12 +51,14 @@ def train_base(
         weights: The user's weights of the trained base; None to train from scratch.
         progress: Called with the epochs done and the mean loss of the last one, after each.
         bench: What latency is measured on; None for the worker's own device.
+        threads: torch threads of the base's training; None for a trial's, those of the settings.
 
     Returns:
-        `scores` and `batch` (None with the user's weights), `train_s`, `params`, `macs`, of the base's deployed form
-        `latency_ms`, `latency_std_ms` and `latency_warning`, and the `device` and `runtime` that it was measured with.
+        `scores` and `batch` (None with the user's weights), `train_s`, `trial_train_s` (of a trial's training on its
+        fewer threads; None where it has as many), `params`, `macs`, of the base's deployed form `latency_ms`,
+        `latency_std_ms` and `latency_warning`, and the `device` and `runtime` that it was measured with.
     """
-    torch.set_num_threads(settings.threads)
+    torch.set_num_threads(threads or settings.threads)
     device = torch.device(settings.device)
     task = open_task(settings.kind, settings.data, imgsz=settings.imgsz, device=device)
 
@@ -76,7 +82,18 @@ def train_base(
     model.cpu()
     save_weights(model, path)
     checkpoint.remove()
+    facts["trial_train_s"] = None
+    if device.type == "cpu" and threads not in (None, settings.threads):
+        facts["trial_train_s"] = _trial_train_s(model, settings, task)
     return facts | _cost(model, settings, task, bench)
+
+
+def _trial_train_s(model: nn.Module, settings: TrialSettings, task: Task) -> float:
+    """Time a step on a trial's threads: how much slower they are than more of them nobody can tell beforehand."""
+    torch.set_num_threads(settings.threads)
+    schedule = settings.schedule
+    steps = schedule.epochs * math.ceil(task.train_images / schedule.batch_size)
+    return steps * step_seconds(copy.deepcopy(model), task, schedule.batch_size, steps=1)
 
 
 def _cost(

@@ -6,6 +6,7 @@ executes: proposals, decisions and records are the coordinator's.
 
 from __future__ import annotations
 
+import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -53,7 +54,7 @@ def run_base(
     settings: TrialSettings, plan: Plan, bench: RemoteBench | None = None
 ) -> Iterator[BaseEvent]:
     """Train the base in a worker that has all the run's cores and one of its GPUs; see `stream_base`."""
-    args = (settings, plan.base_schedule, plan.config.weights, bench)
+    args = (settings, plan.base_schedule, plan.config.weights, bench, plan.cpus)
     return _run_alone("the base network", stream_base, plan, args)
 
 
@@ -126,6 +127,9 @@ def run_trials(
         SpnasError: Ray itself has ended.
         Exception: Whatever the coordinator raised.
     """
+    # All workers start at once. One at a time, as Ray Tune would, the next is called off whenever an older one is free
+    # before it is up: trials shorter than a worker's start, some ten seconds, would run on two workers of however many.
+    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(coordinator.slots)
     scratch = tempfile.mkdtemp(prefix="spnas-ray-")
     first = FirstError()
     watches = RayWatch().check, NodeWatch(plan.nodes, coordinator).check

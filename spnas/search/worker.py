@@ -123,6 +123,7 @@ def stream_base(
     schedule: Schedule,
     weights: str | None,
     bench: AnyBench | None = None,
+    threads: int | None = None,
 ) -> Iterator[BaseEvent]:
     """Prepare the base network as `train_base` does, telling of each epoch, so that the driver can follow and stop it.
 
@@ -132,9 +133,10 @@ def stream_base(
     """
 
     def work(tell: Callable[[tuple[int, float]], None]) -> dict[str, Any]:
-        return train_base(
-            settings, schedule, weights, lambda epochs, loss: tell((epochs, loss)), bench
-        )
+        def told(epochs: int, loss: float) -> None:
+            tell((epochs, loss))
+
+        return train_base(settings, schedule, weights, told, bench, threads)
 
     yield from _stream(work)  # not returned: Ray asks for a generator function
 

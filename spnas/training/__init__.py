@@ -7,6 +7,7 @@ from spnas.training.loop import SharedLock, TrainingResult, score_model, train
 from spnas.training.memory import train_within_memory
 from spnas.training.schedule import Schedule, base_schedule, doubling_rungs, proxy_schedule
 from spnas.training.sensitivity import Scores, choice_scores
+from spnas.training.step_time import step_seconds
 
 __all__ = [
     "PASSES",
@@ -24,6 +25,7 @@ __all__ = [
     "proxy_schedule",
     "reestimate_batchnorm",
     "score_model",
+    "step_seconds",
     "train",
     "train_within_memory",
 ]

@@ -59,12 +59,13 @@ def test_a_batch_that_does_not_fit_is_halved_once(shared_data: Path) -> None:
         torch.manual_seed(0)
         return get_network("yolov8n").build(3)
 
+    # Two epochs are too few steps for CUDA graphs, which give way first where memory is short.
     def memory(batch: int) -> int:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-        schedule = Schedule(5, batch_size=batch, calibration=2)
+        schedule = Schedule(2, batch_size=batch, calibration=2)
         train_within_memory(build().to(CUDA), build, task, schedule, seed=0)
-        return torch.cuda.max_memory_reserved()
+        return torch.cuda.max_memory_allocated()
 
     between = (memory(16) + memory(32)) / 2
     total = torch.cuda.get_device_properties(CUDA).total_memory
@@ -72,7 +73,7 @@ def test_a_batch_that_does_not_fit_is_halved_once(shared_data: Path) -> None:
     torch.cuda.set_per_process_memory_fraction(between / total)
     try:
         _, result = train_within_memory(
-            build().to(CUDA), build, task, Schedule(5, batch_size=32, calibration=2), seed=0
+            build().to(CUDA), build, task, Schedule(2, batch_size=32, calibration=2), seed=0
         )
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)

@@ -23,6 +23,7 @@ Prepare = Callable[[str], dict[str, Any]]
 FACTS = {
     "scores": {"top1": 0.9},
     "train_s": 40.0,
+    "trial_train_s": None,
     "latency_ms": 3.0,
     "latency_std_ms": 0.1,
     "latency_warning": None,
@@ -98,7 +99,7 @@ def test_gives_up_once_the_training_is_known_to_outlast_the_budget(
     worker, study, prepare = made
     with pytest.raises(
         BudgetError,
-        match=r"'35s' .*: 2 of its 4 epochs, about 20 s, and the trial, 40 s, are to come, 15 s are left",
+        match=r"'35s' .*: 2 of its 4 epochs, about 20 s, and the trial, 20 s, are to come, 15 s are left",
     ):
         prepare("35s")
     assert worker.epochs == 2  # the second epoch tells how long an epoch takes
@@ -111,7 +112,20 @@ def test_a_training_that_goes_on_takes_as_long_as_its_own_epochs_say(
 ) -> None:
     worker, _, prepare = made
     worker.done_before = 2
-    assert prepare("65s") == FACTS  # two epochs of ten seconds, and a trial of forty
+    assert prepare("45s") == FACTS  # two epochs of ten seconds, and a trial of twenty
+
+
+def test_a_trial_takes_what_its_own_threads_do(
+    made: tuple[Worker, SearchStudy, Prepare], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On both threads a trial's two epochs would take twenty seconds."""
+    monkeypatch.setitem(FACTS, "trial_train_s", 35.0)
+    assert made[2]("80s") == FACTS
+    with pytest.raises(
+        BudgetError, match=r"'70s' .* takes about 35 s, 30 s are left; .* --resume goes on"
+    ):
+        made[2]("70s")
+    assert made[1].get("base") == FACTS
 
 
 def test_long_epochs_are_told_of(

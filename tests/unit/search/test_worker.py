@@ -278,6 +278,21 @@ def test_the_base_is_trained_or_taken(settings: TrialSettings, tmp_path: Path) -
     assert all(torch.equal(original[name], copied[name]) for name in original)
 
 
+def test_a_trial_on_fewer_threads_is_timed_and_changes_nothing(
+    settings: TrialSettings, tmp_path: Path
+) -> None:
+    facts, weights = {}, {}
+    for threads in (1, 2):
+        file = tmp_path / f"{threads}.pt"
+        trained = dataclasses.replace(settings, weights=str(file), threads=threads)
+        schedule = Schedule(epochs=1, batch_size=16)
+        facts[threads] = train_base(trained, schedule, weights=None, threads=2)
+        weights[threads] = torch.load(file)
+    assert 0 < facts[1]["trial_train_s"] < 60
+    assert facts[2]["trial_train_s"] is None
+    assert all(torch.equal(weights[1][name], weights[2][name]) for name in weights[1])
+
+
 def test_the_driver_hears_of_each_epoch_of_the_base(
     settings: TrialSettings, tmp_path: Path
 ) -> None:

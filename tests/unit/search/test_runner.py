@@ -1,0 +1,89 @@
+"""How many workers do the trials, with a private Ray and trials that are over before a worker is up."""
+
+from __future__ import annotations
+
+import json
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from spnas.runs import RunDirectory
+from spnas.search import runner
+from spnas.search.budget import Budget, Ledger
+from spnas.search.cluster import ray_cluster
+from spnas.search.config import SearchConfig
+from spnas.search.objective import Evaluation
+from spnas.search.plan import make_plan
+
+SLOTS, TRIALS = 4, 24
+
+
+@dataclass
+class Pieces:
+    """So many pieces of work, all alike; it notes which processes did them."""
+
+    run: RunDirectory
+    slots: int = SLOTS
+    finished: str | None = None
+    ledger: Ledger = field(default_factory=lambda: Ledger(Budget.parse("9trials"), SLOTS))
+    running: dict[str, Any] = field(default_factory=dict)
+    processes: list[int | None] = field(default_factory=list)
+
+    def start(self, key: str) -> Any:
+        if len(self.running) + len(self.processes) == TRIALS:
+            self.finished = "all is done"
+        if self.finished or len(self.running) == self.slots:
+            return None
+        self.running[key] = SimpleNamespace(task={})
+        return self.running[key]
+
+    def goes_on(self, key: str, evaluation: Evaluation) -> bool:
+        return True
+
+    def lose(self, key: str, reason: str) -> None:
+        raise AssertionError(reason)
+
+    def end(self, key: str, evaluation: Any, error: Any, seconds: float | None = None) -> None:
+        del self.running[key]
+        self.processes.append(evaluation.params)
+
+
+class SlowToLoad:
+    """Takes a worker two seconds to unpickle, as imports take it ten."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return time.sleep, (2,)
+
+
+def short_trial() -> Any:
+    """Give what a worker does instead of a trial; within a function, so that it travels by value."""
+    slow = SlowToLoad()
+
+    def trial(config: dict[str, Any], _: Any = slow, **more: Any) -> None:
+        import os
+
+        from ray import tune
+
+        time.sleep(0.4)
+        tune.report({"evaluation": json.dumps({"params": os.getpid()}), "final": True})
+
+    return trial
+
+
+@pytest.mark.e2e
+def test_short_trials_run_on_all_workers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray Tune by itself calls a worker off that is not up when an older one is free: one or two would do it all."""
+    config = SearchConfig(space="resnet20-cifar", budget="9trials", device="cpu", cpus=1)
+    plan = replace(make_plan(config), cpus=SLOTS, slots=SLOTS)
+    monkeypatch.setattr(runner, "evaluate_trial", short_trial())
+    work = Pieces(RunDirectory(tmp_path))
+    with ray_cluster(plan):
+        runner.run_trials(work, plan.settings(tmp_path), plan, lambda: None)
+    shares = [work.processes.count(process) for process in set(work.processes)]
+    assert len(work.processes) == TRIALS
+    assert len(shares) == SLOTS
+    assert min(shares) >= 2
