@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from types import ModuleType
@@ -51,6 +52,8 @@ def make_parser() -> CommandParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; give the exit code: 0, 1 for a failure, 2 for input that cannot be used."""
     given = list(sys.argv[1:] if argv is None else argv)
+    # Before torch is loaded, which reads it: threads that wait for a core soon leave theirs to others.
+    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     try:
         _check_command(given)
         args = make_parser().parse_args(given)

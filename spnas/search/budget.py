@@ -206,10 +206,21 @@ class Ledger:
         Args:
             trials: Trials ended so far.
         """
-        if self.budget.unit == "trials":
+        if self.total is None:
             return f"{trials} of {self.budget.amount:g} trials"
-        wall = self.budget.unit == "wall"
-        spent = self.spent / self.devices if wall else self.spent
-        scale, name = (3600.0, "h") if self.budget.amount >= 7200 else (60.0, "min")
-        prefix = "" if wall else f"{self.budget.unit}-"
-        return f"{spent / scale:.1f} of {self.budget.amount / scale:g} {prefix}{name}"
+        scale, unit = self._unit
+        return f"{self._budgeted(self.spent) / scale:.1f} of {self.budget.amount / scale:g} {unit}"
+
+    def tell(self, device_seconds: float) -> str:
+        """Tell device-seconds in the budget's own unit, such as `1.5 gpu-min`."""
+        scale, unit = self._unit
+        return f"{self._budgeted(device_seconds) / scale:.1f} {unit}"
+
+    def _budgeted(self, device_seconds: float) -> float:
+        return device_seconds / self.devices if self.budget.unit == "wall" else device_seconds
+
+    @property
+    def _unit(self) -> tuple[float, str]:
+        """Seconds and name of what amounts are told in."""
+        name = "h" if self.budget.amount >= 2 * _SECONDS["h"] else "min"
+        return _SECONDS[name], name if self.budget.unit == "wall" else f"{self.budget.unit}-{name}"

@@ -65,10 +65,8 @@ def ray_cluster(plan: Plan) -> Iterator[None]:
     for name in ("ray", "ray.tune", "ray.train", "ray.air"):
         logging.getLogger(name).setLevel(logging.ERROR)
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # its list of failed trials
-    if plan.config.address is None:
-        _start(plan)
-    else:
-        _join(plan.config.address)
+    with _terminated_as_interrupted():
+        _connect(plan)
     try:
         with _terminated_as_interrupted(), _ray_told_in_the_log():
             yield
@@ -115,6 +113,18 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
     if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
         raise KeyboardInterrupt
     signal.raise_signal(signal.SIGINT)
+
+
+def _connect(plan: Plan) -> None:
+    try:
+        if plan.config.address is None:
+            _start(plan)
+        else:
+            _join(plan.config.address)
+    except (
+        SystemExit
+    ):  # how Ray ends this process at a SIGTERM, as soon as it has a handler of its own
+        raise KeyboardInterrupt from None
 
 
 def _start(plan: Plan) -> None:

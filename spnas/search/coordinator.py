@@ -145,21 +145,21 @@ class Coordinator:
     def _may_start(self) -> bool:
         """Whether the budget allows another trial, with what confirmation cannot use."""
         started = len(self.records) + len(self.running)
-        if not self.ledger.may_start(started) and self._reserved_for_nothing():
+        kept, needed = self.ledger.reserved_seconds, self._confirmation_s()
+        if not self.ledger.may_start(started) and kept and needed > kept:
             logger.info(
-                "what is left would not confirm half of the front: it goes to trials, a larger budget to both"
+                "to evaluate the base and half of the front again takes about %s, %s are kept for it: they go to "
+                "trials; a larger --budget has room for both",
+                *(self.ledger.tell(seconds * self.ledger.devices) for seconds in (needed, kept)),
             )
             self.ledger.reserve(0)
         return self.ledger.may_start(started)
 
-    def _reserved_for_nothing(self) -> bool:
-        """Whether something is kept for confirmation, and less than the base and half of the front would take."""
-        kept = self.ledger.reserved_seconds
-        if not kept or not self.ledger.trial_seconds:
-            return False
-        in_a_row = (kept - self.startup_s) // (self.again * self.ledger.trial_seconds)
+    def _confirmation_s(self) -> float:
+        """Estimate the wall seconds in which the base and half of the front would be evaluated again."""
         rivals = [record for record in self.front if not record.architecture.is_base]
-        return in_a_row * self.slots < 1 + math.ceil(len(rivals) / 2)
+        in_a_row = math.ceil((1 + math.ceil(len(rivals) / 2)) / self.slots)
+        return self.startup_s + in_a_row * self.again * self.ledger.trial_seconds
 
     def goes_on(self, key: str, evaluation: Evaluation) -> bool:
         """Note what a trial has at a rung and decide whether it goes on. The base network always does."""

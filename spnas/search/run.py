@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from spnas.errors import BudgetError
 from spnas.runs import RunDirectory, write_text_atomic
 from spnas.search.base import prepare_base
 from spnas.search.budget import Budget, Ledger
@@ -97,7 +98,7 @@ def resume(path: Path, changes: Mapping[str, Any], telling: Telling) -> RunDirec
     named = replace(plan.space, name=Path(config.space).stem)  # not after the copy in the run
     plan = replace(plan, space=named)
     with run.hold(), told_where_unwritable(run.path):
-        return _search(run, plan, telling)
+        return _search(run, plan, telling, larger="budget" in changes)
 
 
 def _absolute(config: SearchConfig) -> SearchConfig:
@@ -107,7 +108,10 @@ def _absolute(config: SearchConfig) -> SearchConfig:
     return config.model_copy(update={name: str(path.resolve()) for name, path in there.items()})
 
 
-def _search(run: RunDirectory, plan: Plan, telling: Telling) -> RunDirectory:
+def _search(
+    run: RunDirectory, plan: Plan, telling: Telling, *, larger: bool = False
+) -> RunDirectory:
+    """Search; `larger` where the budget has to be larger than what was spent, since the user has named one anew."""
     with telling.log_to(run.log):
         begin = told("start", run=str(run.path), resolved=plan.resolved())
         logger.info("run %s: %s", run.path, plan.describe(), extra=begin)
@@ -126,6 +130,11 @@ def _search(run: RunDirectory, plan: Plan, telling: Telling) -> RunDirectory:
         try:
             budget = Budget.parse(plan.config.budget)
             ledger = open_ledger(study, budget, plan.devices)
+            if larger and ledger.share_spent(len(study.records)) >= 1:
+                spent = ledger.describe(len(study.records))
+                raise BudgetError(
+                    f"--budget {budget.text}: expected more than the run has spent, {spent}"
+                )
             coordinator = _run_phases(run, plan, study, ledger, telling)
             write_results(run, plan, coordinator)
             reason = (

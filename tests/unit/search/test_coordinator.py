@@ -128,8 +128,13 @@ def test_starts_nothing_that_would_overrun(make_coordinator: Make, clock: object
     ],
 )
 def test_what_cannot_confirm_half_of_the_front_is_left_to_trials(
-    make_coordinator: Make, clock: Any, reserved: float, trials: int
+    make_coordinator: Make,
+    clock: Any,
+    caplog: pytest.LogCaptureFixture,
+    reserved: float,
+    trials: int,
 ) -> None:
+    caplog.set_level("INFO", logger="spnas")
     coordinator = make_coordinator(budget="201s", slots=1)
     coordinator.ledger.reserve(reserved)
     coordinator.ledger.expect_trial(10)
@@ -140,6 +145,8 @@ def test_what_cannot_confirm_half_of_the_front_is_left_to_trials(
         coordinator.end("a", evaluation(proposal.architecture), None)
     assert [len(record.architecture) for record in coordinator.front] == [3, 2, 1, 0]
     assert started == trials
+    told = "takes about 1.0 min, 1.0 min are kept for it: they go to trials" in caplog.text
+    assert told == (reserved == 59)
 
 
 def test_a_spent_budget_stops_a_trial_at_its_rung(make_coordinator: Make, clock: object) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import signal
+import sys
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
+import ray
 from PIL import Image
 
 from spnas.errors import ConfigError
@@ -112,3 +116,18 @@ def test_ray_client_is_refused_with_what_to_do() -> None:
         ray_cluster(make_plan(config)),
     ):
         pass
+
+
+def test_a_termination_while_ray_starts_is_an_interrupt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ray's own handler of SIGTERM, in place until it has started, leaves the process by itself."""
+
+    def terminated(**_: Any) -> None:
+        signal.signal(signal.SIGTERM, lambda number, _: sys.exit(number))
+        signal.raise_signal(signal.SIGTERM)
+
+    monkeypatch.setattr(ray, "init", terminated)
+    before = signal.getsignal(signal.SIGTERM)
+    plan = make_plan(SearchConfig(space="resnet20-cifar", budget="1trials", device="cpu"))
+    with pytest.raises(KeyboardInterrupt), ray_cluster(plan):
+        pass
+    assert signal.getsignal(signal.SIGTERM) is before
