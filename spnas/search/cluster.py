@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import logging
 import os
-import signal
 import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from types import FrameType
 from typing import Any
 
 import psutil
 
 from spnas.errors import ConfigError, SpnasError
 from spnas.search.plan import Plan
+from spnas.search.termination import terminated_as_interrupted
 
 # Ray and Ultralytics read these when they are imported, here and in the workers: no telemetry, no result files of
 # their own, no bars, no word about workers that were ended on purpose; the user's working directory, which relative
@@ -65,11 +63,15 @@ def ray_cluster(plan: Plan) -> Iterator[None]:
     for name in ("ray", "ray.tune", "ray.train", "ray.air"):
         logging.getLogger(name).setLevel(logging.ERROR)
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # its list of failed trials
-    with _terminated_as_interrupted():
-        _connect(plan)
     try:
-        with _terminated_as_interrupted(), _ray_told_in_the_log():
+        if plan.config.address is None:
+            _start(plan)
+        else:
+            _join(plan.config.address)
+        with terminated_as_interrupted(), _ray_told_in_the_log():
             yield
+    except SystemExit:  # how Ray, once it has a handler of its own, answers SIGTERM while it starts
+        raise KeyboardInterrupt from None
     finally:
         ray.shutdown()
 
@@ -93,38 +95,6 @@ def _ray_told_in_the_log() -> Iterator[None]:
         yield
     finally:
         worker.print_to_stdstream = before
-
-
-@contextmanager
-def _terminated_as_interrupted() -> Iterator[None]:
-    """Take SIGTERM, by which batch systems end a job, for a Ctrl-C; Ray would print where each of its threads is."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, _interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    # A shell has what it starts in the background ignore Ctrl-C.
-    if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
-        raise KeyboardInterrupt
-    signal.raise_signal(signal.SIGINT)
-
-
-def _connect(plan: Plan) -> None:
-    try:
-        if plan.config.address is None:
-            _start(plan)
-        else:
-            _join(plan.config.address)
-    except (
-        SystemExit
-    ):  # how Ray ends this process at a SIGTERM, as soon as it has a handler of its own
-        raise KeyboardInterrupt from None
 
 
 def _start(plan: Plan) -> None:

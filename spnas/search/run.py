@@ -32,6 +32,7 @@ from spnas.search.spending import charged_to, open_ledger, reserve_for_confirmat
 from spnas.search.storage import told_where_unwritable
 from spnas.search.study import SearchStudy
 from spnas.search.telling import Telling, told
+from spnas.search.termination import terminated_as_interrupted
 
 if TYPE_CHECKING:
     from spnas.search.remote import RemoteBench
@@ -112,7 +113,7 @@ def _search(
     run: RunDirectory, plan: Plan, telling: Telling, *, larger: bool = False
 ) -> RunDirectory:
     """Search; `larger` where the budget has to be larger than what was spent, since the user has named one anew."""
-    with telling.log_to(run.log):
+    with terminated_as_interrupted(), telling.log_to(run.log):
         begin = told("start", run=str(run.path), resolved=plan.resolved())
         logger.info("run %s: %s", run.path, plan.describe(), extra=begin)
         for device in devices_used(plan.config, plan.device, plan.gpus):
