@@ -36,10 +36,10 @@ RUNS = {
         "resnet20-cifar", "sign_digits", 32, "8cpu-min", "ResNet-20 on sign digits"
     ),
     "yolov8s-bccd": Run(
-        "yolov8s", "bccd/data.yaml", 320, "5gpu-min", "YOLOv8s on blood cells", _ON_A_GPU
+        "yolov8s", "bccd/data.yaml", 320, "10gpu-min", "YOLOv8s on blood cells", _ON_A_GPU
     ),
     "resnet50-sign-digits": Run(
-        "resnet50", "sign_digits", 64, "3gpu-min", "ResNet-50 on sign digits", _ON_A_GPU
+        "resnet50", "sign_digits", 64, "5gpu-min", "ResNet-50 on sign digits", _ON_A_GPU
     ),
 }
 
