@@ -32,7 +32,7 @@ from torch import nn
 from spnas.device import resolve_device
 from spnas.networks import get_network, load_base_weights
 from spnas.search.environment import machine_line
-from spnas.tasks import Task, check_data, open_task
+from spnas.tasks import Score, Task, check_data, open_task
 from spnas.training import Schedule, base_schedule, proxy_schedule, train
 
 
@@ -40,12 +40,14 @@ from spnas.training import Schedule, base_schedule, proxy_schedule, train
 class Trial:
     """Seconds of one trial: all of it, its training epochs, its validations; and its mAP50-95.
 
+    `scoring` is that part of the validations in which images are scored: ours re-estimate BatchNorm statistics before.
     `alone` is all of it in a process of its own, as Ultralytics' tuner starts each trial.
     """
 
     total: float
     training: float
     validation: float
+    scoring: float
     score: float
     alone: float = 0.0
 
@@ -75,9 +77,30 @@ def our_trial(base: nn.Module, task: Task, schedule: Schedule, seed: int, clock:
         marks.append(clock())
         return True
 
-    result = train(model, task, schedule, seed=seed, progress=mark, report=mark)
+    scored: list[float] = []
+    with timed_scoring(task, clock, scored):
+        result = train(model, task, schedule, seed=seed, progress=mark, report=mark)
     spans = [b - a for a, b in pairwise(marks)]
-    return Trial(clock() - started, sum(spans[::2]), sum(spans[1::2]), result.score.value)
+    training, validation = sum(spans[::2]), sum(spans[1::2])
+    return Trial(clock() - started, training, validation, sum(scored), result.score.value)
+
+
+@contextlib.contextmanager
+def timed_scoring(task: Task, clock: Clock, seconds: list[float]) -> Iterator[None]:
+    """Add the seconds of each scoring meanwhile."""
+    evaluate = task.evaluate
+
+    def timed(model: nn.Module) -> Score:
+        started = clock()
+        score = evaluate(model)
+        seconds.append(clock() - started)
+        return score
+
+    vars(task)["evaluate"] = timed
+    try:
+        yield
+    finally:
+        del vars(task)["evaluate"]
 
 
 def stock_trial(base: nn.Module, args: dict[str, Any], clock: Clock) -> Trial:
@@ -101,7 +124,8 @@ def stock_trial(base: nn.Module, args: dict[str, Any], clock: Clock) -> Trial:
     begun, ended, scored = marks.values()
     training = sum(b - a for a, b in zip(begun, ended, strict=True))
     validation = sum(b - a for a, b in zip([*ended, scored[-2]], scored, strict=True))
-    return Trial(total, training, validation, float(yolo.trainer.validator.metrics.box.map))
+    score = float(yolo.trainer.validator.metrics.box.map)
+    return Trial(total, training, validation, validation, score)
 
 
 def process_trial(args: dict[str, Any], clock: Clock) -> float:
@@ -175,6 +199,7 @@ def report(ours: list[Trial], stock: list[Trial], images: int) -> None:
     row("a trial where Ultralytics starts a process for each, s", lambda t: t.alone, 2, False)
     row("its training, s", lambda t: t.training, 2, False)
     row("its validations, s", lambda t: t.validation, 2, False)
+    row("of these without BatchNorm statistics, s", lambda t: t.scoring, 2, False)
     row("all else, s", lambda t: t.total - t.training - t.validation, 3, False)
     row("mAP50-95 at the end", lambda t: t.score, 3, None)
 
