@@ -33,6 +33,8 @@ PLAN = (
     *(("inherit", epochs, 0) for epochs in (0, 1, 2, 4)),
     *((name, epochs, 0) for epochs in (0, 1, 2) for name in LIBRARIES),
     *((f"sensitivity{of}", 0, 0) for of in ("", *(f" of {name}" for name in LIBRARIES))),
+    ("squared sensitivity of fitted", 0, 0),
+    *((f"{name} of fitted", 0, 0) for name in ("single losses", "roots of single losses")),
     *((name, 0, 0) for name in ("synflow", "params", "macs")),
     *((TRUTH, 0, seed) for seed in (1, 2)),
     ("scratch", 8, 0),

@@ -11,6 +11,7 @@ from functools import cached_property, partial
 from pathlib import Path
 
 import torch
+from replacements import added_losses
 from torch import nn
 
 from spnas.architecture import REGULAR, Architecture
@@ -81,6 +82,13 @@ class Setting:
     def sensitivities(self) -> dict[str | None, tuple[Scores, float]]:
         """Scores of all choices as inherited and from each library, and the CPU seconds they took."""
         return {name: self._score(name) for name in (None, *LIBRARIES)}
+
+    @cached_property
+    def replacements(self) -> tuple[Scores, float]:
+        """What each fitted choice really adds to the loss by itself, and the CPU seconds it took."""
+        begun, library = time.process_time(), self.libraries["fitted"]
+        found = added_losses(self.base, self.space.choices, self.task, library)
+        return found, time.process_time() - begun
 
     def _score(self, name: str | None) -> tuple[Scores, float]:
         library = None if name is None else self.libraries[name]
@@ -193,10 +201,24 @@ def sensitivity(
     seed: int,
     *,
     library: str | None = None,
+    power: float = 1,
 ) -> Iterator[Found]:
     """Add up the scores of the choices; nothing is trained. What the scores cost, they cost once."""
     scores, cpu_s = setting.sensitivities[library]
-    yield Found(0, sum(scores[site][choice] for site, choice in architecture.items()), cpu_s)
+    yield Found(0, _sum(scores, architecture, power), cpu_s)
+
+
+def replacements(
+    setting: Setting, architecture: Architecture, epochs: int, seed: int, *, power: float = 1
+) -> Iterator[Found]:
+    """Add up the losses that the choices add each by itself; nothing is trained."""
+    scores, cpu_s = setting.replacements
+    yield Found(0, _sum(scores, architecture, power), cpu_s)
+
+
+def _sum(scores: Scores, architecture: Architecture, power: float) -> float:
+    """Add up powers of scores, of which those above 0 count as 0."""
+    return -sum(max(0.0, -scores[site][choice]) ** power for site, choice in architecture.items())
 
 
 def params(setting: Setting, architecture: Architecture, epochs: int, seed: int) -> Iterator[Found]:
@@ -252,6 +274,9 @@ PROXIES: dict[str, Proxy] = {
     **{name: partial(inherit, library=name) for name in LIBRARIES},
     "sensitivity": sensitivity,
     **{f"sensitivity of {name}": partial(sensitivity, library=name) for name in LIBRARIES},
+    "squared sensitivity of fitted": partial(sensitivity, library="fitted", power=2),
+    "single losses of fitted": replacements,
+    "roots of single losses of fitted": partial(replacements, power=0.5),
     "synflow": synflow,
     "params": params,
     "macs": macs,

@@ -7,7 +7,11 @@ Molchanov et al., "LANA: Latency Aware Network Acceleration", ECCV 2022, equatio
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+import ctypes
+import os
+import sys
+from collections.abc import Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -97,13 +101,14 @@ class _Programme(Generic[C]):
         low = np.concatenate([np.ones(sites), np.full(1 + len(earlier), -np.inf)])
         most_equal = np.full(len(earlier), sites - min_different)
         high = np.concatenate([np.ones(sites), [budget + slack], most_equal])
-        result = milp(
-            -self._scores,
-            integrality=np.ones(len(self._columns)),
-            bounds=Bounds(0, 1),
-            constraints=LinearConstraint(matrix, low, high),
-            options={"time_limit": time_limit_s},
-        )
+        with _silence():
+            result = milp(
+                -self._scores,
+                integrality=np.ones(len(self._columns)),
+                bounds=Bounds(0, 1),
+                constraints=LinearConstraint(matrix, low, high),
+                options={"time_limit": time_limit_s},
+            )
         return None if result.x is None else np.round(result.x)
 
     def best(self) -> NDArray[np.float64]:
@@ -131,6 +136,28 @@ class _Programme(Generic[C]):
         """Give the choice of every site."""
         taken = [self._columns[column] for column in np.flatnonzero(solution)]
         return {site: choice for group, choice in taken for site in group}
+
+
+@contextmanager
+def _silence() -> Iterator[None]:
+    """Keep off standard output what C code prints meanwhile.
+
+    HiGHS 1.12 tells its developers something there, https://github.com/ERGO-Code/HiGHS/issues/2783, where programs
+    read what a search tells.
+    """
+    if os.name != "posix":
+        yield
+        return
+    sys.stdout.flush()
+    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 1)
+    try:
+        yield
+    finally:
+        ctypes.CDLL(None).fflush(None)  # what C has not written yet
+        os.dup2(kept, 1)
+        os.close(kept)
+        os.close(nowhere)
 
 
 def _check(scores: Table[C], latencies: Table[C], ties: Sequence[Sequence[str]]) -> None:

@@ -1,10 +1,13 @@
 """How much each choice at each site would hurt, before any training: scores that add up over the sites.
 
-A choice changes the output of its site by d. To second order the loss grows by `d H d / 2`, and for a trained network
-the Hessian H is close to the mean over images of `g g'`, g being the loss's gradient at that output: the Fisher
-information. So one backward pass of the base network and one forward of each operator, on the site's own inputs, tell
-of all choices in one unit. After Theis et al., Faster gaze prediction with dense networks and Fisher pruning, 2018,
-https://arxiv.org/abs/1801.05787, equation 7, with whole operators in the place of feature maps.
+A choice changes the output of its site by d, and to first order an image's loss by `g d`, g being its gradient at that
+output. A choice is scored by the root of that change's mean square over images, so that one backward pass of the base
+network and one forward of each operator, on the site's own inputs, tell of all choices in one unit.
+
+The mean square itself is twice the loss that is added to second order (Theis et al., Faster gaze prediction with dense
+networks and Fisher pruning, 2018, https://arxiv.org/abs/1801.05787, equation 7, with whole operators in the place of
+feature maps). It foretells the loss before training well; but a choice that hurts much at first is made good by
+training for the most part, and the sum of roots ranks what was trained far better, see docs/search.md.
 """
 
 from __future__ import annotations
@@ -48,7 +51,7 @@ def choice_scores(
     seed: int,
     library: Library | None = None,
 ) -> Scores:
-    """Score each choice of each site by how much it would raise the loss as trials start with it.
+    """Score each choice of each site by how much it would change the loss as trials start with it.
 
     Args:
         base: The trained base network on the task's device; it is left as it is.
@@ -59,7 +62,7 @@ def choice_scores(
         library: Operators that trials start from; None, or what it does not hold, for inherited weights.
 
     Returns:
-        Minus the loss expected to be added; 0 for the regular choice, the lower the worse.
+        Minus the root mean square, over images, of the change; 0 for the regular choice, the lower the worse.
     """
     device = next(base.parameters()).device
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
@@ -69,7 +72,8 @@ def choice_scores(
         seen = _look(network, slots, task, imgsz, seed)
         return {
             name: {
-                choice: -_added_loss(slots[name], choice, seen[name], library) for choice in offered
+                choice: -_change_of_loss(slots[name], choice, seen[name], library)
+                for choice in offered
             }
             for name, offered in choices.items()
         }
@@ -106,8 +110,8 @@ def _look(
 
 
 @torch.no_grad()
-def _added_loss(slot: Slot, choice: Choice, seen: _Seen, library: Library | None) -> float:
-    """Foretell the loss that one choice adds: half the mean over images of (gradient . change) squared."""
+def _change_of_loss(slot: Slot, choice: Choice, seen: _Seen, library: Library | None) -> float:
+    """Foretell by how much one choice changes an image's loss: the root mean square of gradient . change."""
     if choice == REGULAR:
         return 0.0
     host: Host = replace(slot.host, act=copy.deepcopy(slot.host.act))
@@ -119,4 +123,4 @@ def _added_loss(slot: Slot, choice: Choice, seen: _Seen, library: Library | None
     images = len(changed)
     # The loss is a mean over images; an image's own gradient is that times their number.
     own = images * (seen.gradient * changed).flatten(1).sum(1)
-    return float(own.double().square().mean() / 2)
+    return float(own.double().square().mean().sqrt())

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import ctypes
 import itertools
+from typing import Any
 
 import numpy as np
 import pytest
 
+from spnas.sampler import programme
 from spnas.sampler.programme import solve_budgets
 
 Tables = tuple[dict[str, dict[str, float]], dict[str, dict[str, float]]]
@@ -89,3 +92,20 @@ def test_tables_that_do_not_fit_are_told() -> None:
         solve_budgets({"one": {"a": 0.0}}, {"one": {"a": 1.0}, "two": {"c": 1.0}})
     with pytest.raises(ValueError, match="tied sites without a common choice: one, two"):
         solve_budgets(scores, scores, ties=[("one", "two")])
+
+
+def test_what_the_solver_prints_is_kept_off_standard_output(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """HiGHS 1.12 prints a line now and then, whatever it was told."""
+    milp = programme.milp
+
+    def talkative(*args: Any, **options: Any) -> Any:
+        ctypes.CDLL(None).printf(b"HighsMipSolverData::transformNewIntegerFeasibleSolution\n")
+        return milp(*args, **options)
+
+    monkeypatch.setattr(programme, "milp", talkative)
+    print("before")
+    assert len(solve_budgets(*_tables(0), budgets=2)) == 2
+    print("after")
+    assert capfd.readouterr().out == "before\nafter\n"
