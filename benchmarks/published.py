@@ -55,9 +55,8 @@ def search(args: argparse.Namespace) -> None:
 
 def _search(run: Run, data: Path, runs: Path, name: str, sampler: str) -> None:
     runs.mkdir(parents=True, exist_ok=True)
-    more = run.options | (
-        {"table_share": 0} if sampler == "random" else {}
-    )  # no use for table and scores
+    # Random search has no use for table and scores.
+    more = run.options | ({"table_share": 0} if sampler == "random" else {})
     config = runs / f"{name}.yaml"
     config.write_text(yaml.safe_dump(more))
     options = {"space": run.space, "data": data, "imgsz": run.imgsz, "budget": run.budget}

@@ -44,8 +44,9 @@ def added_losses(
         if choice == REGULAR:
             return 0.0
         architecture = Architecture({site: choice})
-        torch.manual_seed(0)
-        network = apply_architecture(copy.deepcopy(base), architecture)
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            network = apply_architecture(copy.deepcopy(base), architecture)
         library.load_into(network, architecture)
         return before - loss(network)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import os
-import sys
+import threading
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Generic, TypeVar
@@ -21,6 +21,8 @@ from scipy.sparse import csr_array, vstack
 
 C = TypeVar("C", bound=Hashable)
 Table = Mapping[str, Mapping[C, float]]
+
+_ALONE = threading.Lock()  # a process has one standard output
 
 
 def solve_budgets(
@@ -140,24 +142,27 @@ class _Programme(Generic[C]):
 
 @contextmanager
 def _silence() -> Iterator[None]:
-    """Keep off standard output what C code prints meanwhile.
+    """Keep off standard output what C code prints meanwhile; Python's other threads should not print either.
 
     HiGHS 1.12 tells its developers something there, https://github.com/ERGO-Code/HiGHS/issues/2783, where programs
     read what a search tells.
     """
-    if os.name != "posix":
+    try:
+        flush = ctypes.CDLL(None).fflush
+        kept = os.dup(1)
+    except (OSError, TypeError, AttributeError):  # no such C library, no standard output
         yield
         return
-    sys.stdout.flush()
-    kept, nowhere = os.dup(1), os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 1)
-    try:
-        yield
-    finally:
-        ctypes.CDLL(None).fflush(None)  # what C has not written yet
-        os.dup2(kept, 1)
-        os.close(kept)
-        os.close(nowhere)
+    with _ALONE:
+        try:
+            flush(None)  # what C has not written yet
+            with open(os.devnull, "wb") as nowhere:
+                os.dup2(nowhere.fileno(), 1)
+            yield
+            flush(None)
+        finally:
+            os.dup2(kept, 1)
+            os.close(kept)
 
 
 def _check(scores: Table[C], latencies: Table[C], ties: Sequence[Sequence[str]]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from spnas.errors import BudgetError, SpnasError
@@ -35,7 +36,7 @@ def prepare_base(
         What `train_base` tells.
 
     Raises:
-        BudgetError: The budget ends before the training would.
+        BudgetError: The budget ends before the training and a first trial would.
         TrainingError: The training diverged.
     """
     weights = plan.config.weights
@@ -62,7 +63,6 @@ def prepare_base(
     )
     if base["latency_warning"]:
         logger.warning("base network: latency: %s", base["latency_warning"])
-    _check_trial(ledger)
     return base
 
 
@@ -77,9 +77,6 @@ def _train(
     for event in run_base(settings, plan, bench):
         keep_spent(study, ledger)
         if isinstance(event, dict):
-            course.note_length((event["train_s"] or 0.0) / course.epochs)
-            if event["trial_train_s"]:
-                ledger.expect_trial(event["trial_train_s"])
             return event
         if event is None:
             course.note_nothing()
@@ -134,8 +131,17 @@ class _Course:
         logger.info("base network: under way: %s | %s", what, self._ledger.describe())
 
 
-def _check_trial(ledger: Ledger) -> None:
-    """Check that a trial fits into what the base network left."""
+def expect_first_trial(ledger: Ledger, base: Mapping[str, Any]) -> None:
+    """Expect trials to take what was found with the base network, before there was one.
+
+    Args:
+        ledger: The budget.
+        base: What `train_base` tells, in this sitting or an earlier one.
+
+    Raises:
+        BudgetError: The budget ends before a first trial would.
+    """
+    ledger.expect_trial(base.get("trial_train_s") or 0.0)
     left = ledger.seconds_left()
     if left is not None and not ledger.may_start(0):
         raise BudgetError(

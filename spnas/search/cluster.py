@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import signal
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -13,7 +15,6 @@ import psutil
 
 from spnas.errors import ConfigError, SpnasError
 from spnas.search.plan import Plan
-from spnas.search.termination import terminated_as_interrupted
 
 # Ray and Ultralytics read these when they are imported, here and in the workers: no telemetry, no result files of
 # their own, no bars, no word about workers that were ended on purpose; the user's working directory, which relative
@@ -64,16 +65,30 @@ def ray_cluster(plan: Plan) -> Iterator[None]:
         logging.getLogger(name).setLevel(logging.ERROR)
     logging.getLogger("ray.tune.tune").setLevel(logging.CRITICAL)  # its list of failed trials
     try:
-        if plan.config.address is None:
-            _start(plan)
-        else:
-            _join(plan.config.address)
-        with terminated_as_interrupted(), _ray_told_in_the_log():
+        with _own_sigterm():
+            if plan.config.address is None:
+                _start(plan)
+            else:
+                _join(plan.config.address)
+        with _ray_told_in_the_log():
             yield
-    except SystemExit:  # how Ray, once it has a handler of its own, answers SIGTERM while it starts
-        raise KeyboardInterrupt from None
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _own_sigterm() -> Iterator[None]:
+    """Keep this process's answer to SIGTERM, in whose place a Ray that starts puts its own: to leave at once."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    except SystemExit:  # Ray's answer
+        raise KeyboardInterrupt from None
+    finally:
+        signal.signal(signal.SIGTERM, handler or signal.SIG_DFL)
 
 
 @contextmanager

@@ -110,9 +110,10 @@ class Coordinator:
             rule.add(trial, epochs, accuracy, latency)
         for record in self.records:
             self._tell_rule(record)
-        lengths = [r.device_s for r in self.records if _ran_to_its_end(r) and r.device_s]
-        if lengths:  # the median, since a worker's first trial also waited for the worker
-            ledger.note_trial(statistics.median(lengths) / devices_per_trial)
+        lengths = sorted(r.device_s for r in self.records if _ran_to_its_end(r) and r.device_s)
+        if lengths:  # each worker's first trial also waited for the worker: those are the longest
+            usual = statistics.median(lengths[: max(1, len(lengths) - slots)])
+            ledger.note_trial(usual / devices_per_trial)
 
     @property
     def gave_up(self) -> bool:
@@ -145,14 +146,17 @@ class Coordinator:
     def _may_start(self) -> bool:
         """Whether the budget allows another trial, with what confirmation cannot use."""
         started = len(self.records) + len(self.running)
+        if self.ledger.may_start(started):
+            return True
         kept, needed = self.ledger.reserved_seconds, self._confirmation_s()
-        if not self.ledger.may_start(started) and kept and needed > kept:
-            logger.info(
-                "to evaluate the base and half of the front again takes about %s, %s are kept for it: they go to "
-                "trials; a larger --budget has room for both",
-                *(self.ledger.tell(seconds * self.ledger.devices) for seconds in (needed, kept)),
-            )
-            self.ledger.reserve(0)
+        if not kept or needed <= kept:
+            return False
+        logger.info(
+            "to evaluate the base and half of the front again takes about %s, %s are kept for it: they go to trials; "
+            "a larger --budget has room for both",
+            *(self.ledger.tell(seconds * self.ledger.devices) for seconds in (needed, kept)),
+        )
+        self.ledger.reserve(0)
         return self.ledger.may_start(started)
 
     def _confirmation_s(self) -> float:

@@ -6,6 +6,7 @@ Knows neither Ray nor Optuna.
 from __future__ import annotations
 
 import copy
+import logging
 import math
 import os
 from collections.abc import Callable, Mapping, Sequence
@@ -32,6 +33,8 @@ from spnas.training import (
     train_within_memory,
 )
 
+logger = logging.getLogger("spnas")
+
 
 def train_base(
     settings: TrialSettings,
@@ -54,8 +57,8 @@ def train_base(
         threads: torch threads of the base's training; None for a trial's, those of the settings.
 
     Returns:
-        `scores` and `batch` (None with the user's weights), `train_s`, `trial_train_s` (of a trial's training on its
-        fewer threads; None where it has as many), `params`, `macs`, of the base's deployed form `latency_ms`,
+        `scores` and `batch` (None with the user's weights), `train_s`, `trial_train_s` (what a trial's training on its
+        threads will take; None where nothing tells), `params`, `macs`, of the base's deployed form `latency_ms`,
         `latency_std_ms` and `latency_warning`, and the `device` and `runtime` that it was measured with.
     """
     torch.set_num_threads(threads or settings.threads)
@@ -82,18 +85,28 @@ def train_base(
     model.cpu()
     save_weights(model, path)
     checkpoint.remove()
-    facts["trial_train_s"] = None
+    alike = (
+        facts["train_s"] / schedule.epochs * settings.schedule.epochs
+    )  # no less on fewer threads
+    facts["trial_train_s"] = alike or None
     if device.type == "cpu" and threads not in (None, settings.threads):
-        facts["trial_train_s"] = _trial_train_s(model, settings, task)
+        facts["trial_train_s"] = max(alike, _trial_train_s(model, settings, task)) or None
     return facts | _cost(model, settings, task, bench)
 
 
 def _trial_train_s(model: nn.Module, settings: TrialSettings, task: Task) -> float:
-    """Time a step on a trial's threads: how much slower they are than more of them nobody can tell beforehand."""
+    """Time a trial's steps on its threads: how much slower they are than more of them nobody can tell beforehand.
+
+    An estimate: where it cannot be made, nothing is known, and the trials will tell.
+    """
     torch.set_num_threads(settings.threads)
     schedule = settings.schedule
     steps = schedule.epochs * math.ceil(task.train_images / schedule.batch_size)
-    return steps * step_seconds(copy.deepcopy(model), task, schedule.batch_size, steps=1)
+    try:
+        return steps * step_seconds(copy.deepcopy(model), task, schedule.batch_size)
+    except Exception as error:  # the base network is trained and written: no reason to lose it
+        logger.warning("the length of a trial is not known: %s: %s", type(error).__name__, error)
+        return 0.0
 
 
 def _cost(
@@ -139,7 +152,7 @@ def measure_table(
 
 
 def score_choices(settings: TrialSettings, choices: Mapping[str, Sequence[Choice]]) -> Scores:
-    """Score each choice at each site, as trials start with it, by the loss it adds; see `choice_scores`.
+    """Score each choice at each site, as trials start with it, by how much it changes the loss; see `choice_scores`.
 
     Args:
         settings: What every trial shares.

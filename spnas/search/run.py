@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from spnas.errors import BudgetError
 from spnas.runs import RunDirectory, write_text_atomic
-from spnas.search.base import prepare_base
+from spnas.search.base import expect_first_trial, prepare_base
 from spnas.search.budget import Budget, Ledger
 from spnas.search.config import SearchConfig, make_config, read_config, write_config
 from spnas.search.confirmer import confirm_front
@@ -50,10 +49,11 @@ def search(config: SearchConfig, telling: Telling) -> RunDirectory:
         telling: How it tells of itself.
 
     Returns:
-        The run directory. Its front is empty where the budget ended before any trial was complete.
+        The run directory. Its front is empty where no trial was complete when the budget ended.
 
     Raises:
-        InputError: Something the user gave cannot be used; nothing was written then.
+        InputError: Something the user gave cannot be used; nothing was written then, but by a BudgetError: where the
+            budget ends before a first trial would, what was trained of the base network is kept.
     """
     plan = on_cluster(make_plan(_absolute(config)))
     run = RunDirectory.create(Path(config.results), config.run_name())
@@ -85,7 +85,7 @@ def resume(path: Path, changes: Mapping[str, Any], telling: Telling) -> RunDirec
         telling: How it tells of itself.
 
     Raises:
-        InputError: It is no run directory, or its data set, device or cluster is gone.
+        InputError: It is no run directory, its data set, device or cluster is gone, or the budget is too small still.
     """
     run = RunDirectory.open(path)
     config, resolved = read_config(run.config)
@@ -99,7 +99,7 @@ def resume(path: Path, changes: Mapping[str, Any], telling: Telling) -> RunDirec
     named = replace(plan.space, name=Path(config.space).stem)  # not after the copy in the run
     plan = replace(plan, space=named)
     with run.hold(), told_where_unwritable(run.path):
-        return _search(run, plan, telling, larger="budget" in changes)
+        return _search(run, plan, telling)
 
 
 def _absolute(config: SearchConfig) -> SearchConfig:
@@ -109,10 +109,7 @@ def _absolute(config: SearchConfig) -> SearchConfig:
     return config.model_copy(update={name: str(path.resolve()) for name, path in there.items()})
 
 
-def _search(
-    run: RunDirectory, plan: Plan, telling: Telling, *, larger: bool = False
-) -> RunDirectory:
-    """Search; `larger` where the budget has to be larger than what was spent, since the user has named one anew."""
+def _search(run: RunDirectory, plan: Plan, telling: Telling) -> RunDirectory:
     with terminated_as_interrupted(), telling.log_to(run.log):
         begin = told("start", run=str(run.path), resolved=plan.resolved())
         logger.info("run %s: %s", run.path, plan.describe(), extra=begin)
@@ -131,11 +128,6 @@ def _search(
         try:
             budget = Budget.parse(plan.config.budget)
             ledger = open_ledger(study, budget, plan.devices)
-            if larger and ledger.share_spent(len(study.records)) >= 1:
-                spent = ledger.describe(len(study.records))
-                raise BudgetError(
-                    f"--budget {budget.text}: expected more than the run has spent, {spent}"
-                )
             coordinator = _run_phases(run, plan, study, ledger, telling)
             write_results(run, plan, coordinator)
             reason = (
@@ -160,6 +152,8 @@ def _run_phases(
         bench = _open_bench(run, plan)
         with charged_to(study, ledger, "base network"):
             base = study.get("base") or prepare_base(run, plan, study, ledger, bench)
+        if not study.records:
+            expect_first_trial(ledger, base)
         study.limits = plan.limits(base)
         with charged_to(study, ledger, "operators"):
             library = prepare_library(run, plan, study, ledger)

@@ -10,6 +10,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -107,6 +108,25 @@ def trial_resources(plan: Plan) -> tune.PlacementGroupFactory:
     )
 
 
+@contextmanager
+def _workers_starting(number: int) -> Iterator[None]:
+    """Have Ray Tune start so many workers at a time.
+
+    By itself it starts one, and calls that off whenever an older one is free before it is up: trials shorter than a
+    worker's start, some ten seconds, would run on one or two workers of however many.
+    """
+    name = "TUNE_MAX_PENDING_TRIALS_PG"
+    before = os.environ.get(name)
+    os.environ[name] = str(number)
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
+
+
 def run_trials(
     coordinator: Work,
     settings: TrialSettings,
@@ -127,9 +147,6 @@ def run_trials(
         SpnasError: Ray itself has ended.
         Exception: Whatever the coordinator raised.
     """
-    # All workers start at once. One at a time, as Ray Tune would, the next is called off whenever an older one is free
-    # before it is up: trials shorter than a worker's start, some ten seconds, would run on two workers of however many.
-    os.environ["TUNE_MAX_PENDING_TRIALS_PG"] = str(coordinator.slots)
     scratch = tempfile.mkdtemp(prefix="spnas-ray-")
     first = FirstError()
     watches = RayWatch().check, NodeWatch(plan.nodes, coordinator).check
@@ -158,7 +175,7 @@ def run_trials(
         ),
     )
     try:
-        with own_interrupts():
+        with own_interrupts(), _workers_starting(coordinator.slots):
             tuner.fit()
     except Exception:
         if first.error is None:

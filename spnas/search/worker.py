@@ -133,10 +133,10 @@ def stream_base(
     """
 
     def work(tell: Callable[[tuple[int, float]], None]) -> dict[str, Any]:
-        def told(epochs: int, loss: float) -> None:
+        def note(epochs: int, loss: float) -> None:
             tell((epochs, loss))
 
-        return train_base(settings, schedule, weights, told, bench, threads)
+        return train_base(settings, schedule, weights, note, bench, threads)
 
     yield from _stream(work)  # not returned: Ray asks for a generator function
 

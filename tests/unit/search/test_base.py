@@ -12,7 +12,7 @@ from spnas.errors import BudgetError
 from spnas.runs import RunDirectory
 from spnas.search import base as base_phase
 from spnas.search import runner
-from spnas.search.base import prepare_base
+from spnas.search.base import expect_first_trial, prepare_base
 from spnas.search.budget import Budget, Ledger
 from spnas.search.config import SearchConfig
 from spnas.search.plan import Plan, make_plan
@@ -115,17 +115,24 @@ def test_a_training_that_goes_on_takes_as_long_as_its_own_epochs_say(
     assert prepare("45s") == FACTS  # two epochs of ten seconds, and a trial of twenty
 
 
-def test_a_trial_takes_what_its_own_threads_do(
-    made: tuple[Worker, SearchStudy, Prepare], monkeypatch: pytest.MonkeyPatch
+def test_a_first_trial_that_does_not_fit_is_refused_in_every_sitting(
+    made: tuple[Worker, SearchStudy, Prepare],
 ) -> None:
-    """On both threads a trial's two epochs would take twenty seconds."""
-    monkeypatch.setitem(FACTS, "trial_train_s", 35.0)
-    assert made[2]("80s") == FACTS
-    with pytest.raises(
-        BudgetError, match=r"'70s' .* takes about 35 s, 30 s are left; .* --resume goes on"
-    ):
-        made[2]("70s")
-    assert made[1].get("base") == FACTS
+    """What was found on its own threads counts, though two epochs on both of them take twenty seconds."""
+    worker, study, _ = made
+    base = {**FACTS, "trial_train_s": 35.0}
+    for budget, fits in (("36s", True), ("34s", False)):
+        ledger = Ledger(Budget.parse(budget), 2, clock=lambda: worker.now)
+        if fits:
+            expect_first_trial(ledger, base)
+            assert ledger.trial_seconds == 35
+            continue
+        with pytest.raises(
+            BudgetError, match=r"'34s' .* takes about 35 s, 34 s are left; .* --resume"
+        ):
+            expect_first_trial(ledger, base)
+    expect_first_trial(open_ledger(study, Budget.parse("1trials"), 2.0), base)
+    expect_first_trial(Ledger(Budget.parse("1s"), 2), FACTS)  # nothing is known
 
 
 def test_long_epochs_are_told_of(

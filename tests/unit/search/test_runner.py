@@ -19,7 +19,7 @@ from spnas.search.config import SearchConfig
 from spnas.search.objective import Evaluation
 from spnas.search.plan import make_plan
 
-SLOTS, TRIALS = 4, 24
+SLOTS, TRIALS = 4, 60
 
 
 @dataclass
@@ -68,7 +68,7 @@ def short_trial() -> Any:
 
         from ray import tune
 
-        time.sleep(0.4)
+        time.sleep(0.3)
         tune.report({"evaluation": json.dumps({"params": os.getpid()}), "final": True})
 
     return trial
@@ -83,7 +83,5 @@ def test_short_trials_run_on_all_workers(tmp_path: Path, monkeypatch: pytest.Mon
     work = Pieces(RunDirectory(tmp_path))
     with ray_cluster(plan):
         runner.run_trials(work, plan.settings(tmp_path), plan, lambda: None)
-    shares = [work.processes.count(process) for process in set(work.processes)]
     assert len(work.processes) == TRIALS
-    assert len(shares) == SLOTS
-    assert min(shares) >= 2
+    assert len(set(work.processes)) == SLOTS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import json
 from collections.abc import Callable
@@ -12,12 +13,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from spnas.architecture import Architecture
 from spnas.errors import DeviceError, DeviceLostError, TrainingError
 from spnas.latency import Measurement, measure
 from spnas.networks import get_network
-from spnas.search import bench, worker
+from spnas.search import bench, preparation, worker
 from spnas.search.adapters import CoordinatedSearcher
 from spnas.search.coordinator import Coordinator
 from spnas.search.limits import Limits
@@ -279,18 +281,33 @@ def test_the_base_is_trained_or_taken(settings: TrialSettings, tmp_path: Path) -
 
 
 def test_a_trial_on_fewer_threads_is_timed_and_changes_nothing(
-    settings: TrialSettings, tmp_path: Path
+    settings: TrialSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    facts, weights = {}, {}
-    for threads in (1, 2):
-        file = tmp_path / f"{threads}.pt"
-        trained = dataclasses.replace(settings, weights=str(file), threads=threads)
-        schedule = Schedule(epochs=1, batch_size=16)
-        facts[threads] = train_base(trained, schedule, weights=None, threads=2)
-        weights[threads] = torch.load(file)
-    assert 0 < facts[1]["trial_train_s"] < 60
-    assert facts[2]["trial_train_s"] is None
-    assert all(torch.equal(weights[1][name], weights[2][name]) for name in weights[1])
+    measured: list[dict[str, torch.Tensor]] = []
+    cost = preparation._cost
+
+    def watched(model: nn.Module, *more: Any) -> dict[str, Any]:
+        measured.append(copy.deepcopy(model.state_dict()))
+        return cost(model, *more)
+
+    monkeypatch.setattr(preparation, "_cost", watched)
+    trained = dataclasses.replace(settings, weights=str(tmp_path / "base.pt"), threads=1)
+    facts = train_base(trained, Schedule(epochs=1, batch_size=16), weights=None, threads=2)
+    assert facts["train_s"] <= facts["trial_train_s"] < 60
+    written = torch.load(trained.weights)
+    assert all(torch.equal(written[name], measured[0][name]) for name in written)
+
+
+def test_a_base_whose_trials_cannot_be_timed_is_kept(
+    settings: TrialSettings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: Any) -> float:
+        raise TrainingError("the loss is nan")
+
+    monkeypatch.setattr(preparation, "step_seconds", fails)
+    taken = dataclasses.replace(settings, weights=str(tmp_path / "taken.pt"), threads=1)
+    facts = train_base(taken, Schedule(epochs=1), weights=settings.weights, threads=2)
+    assert facts["trial_train_s"] is None
 
 
 def test_the_driver_hears_of_each_epoch_of_the_base(

@@ -38,6 +38,33 @@ def test_what_equals_the_convolution_does_no_harm(scores: Scores) -> None:
             assert abs(of[Choice.parse("repconv")]) < 1e-3 * max(abs(v) for v in of.values())
 
 
+def test_a_score_is_the_root_mean_square_of_what_images_losses_change(
+    base: nn.Module, digits: Task, scores: Scores
+) -> None:
+    site, choice = "layer2.0.conv1", Choice.parse("ghost:0.5")
+    batch = next(iter(digits.train_batches(64, 0)))
+    plain = apply_architecture(copy.deepcopy(base), Architecture()).train()
+    read: list[torch.Tensor] = []
+    wrote: list[torch.Tensor] = []
+    block = plain.get_submodule(site.rpartition(".")[0])
+    block.conv1.register_forward_hook(lambda _, inputs, output: read.append(inputs[0].detach()))
+
+    def keep(_: nn.Module, inputs: object, output: torch.Tensor) -> torch.Tensor:
+        output.retain_grad()
+        wrote.append(output)
+        return output.clone()
+
+    block.bn1.register_forward_hook(keep)
+    digits.loss(plain, batch).backward()
+    torch.manual_seed(0)
+    changed = apply_architecture(copy.deepcopy(base), Architecture({site: choice})).train()
+    with torch.no_grad():  # the activation comes after the operator
+        change = changed.get_submodule(site)(read[0]) - wrote[0]
+    assert wrote[0].grad is not None
+    images = len(change) * (wrote[0].grad * change).flatten(1).sum(1)
+    assert -scores[site][choice] == pytest.approx(float(images.square().mean().sqrt()), rel=0.05)
+
+
 def test_scores_rank_the_loss_that_choices_add(
     base: nn.Module, digits: Task, scores: Scores
 ) -> None:
