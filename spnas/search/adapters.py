@@ -10,20 +10,26 @@ import json
 import logging
 import signal
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from types import FrameType
 from typing import Any, Protocol
 
+import torch
 from ray import tune
+from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler, TrialScheduler
 from ray.tune.search import Searcher
 
+from spnas.latency import device_lock
 from spnas.runs import RunDirectory
 from spnas.search.budget import Ledger
 from spnas.search.objective import Evaluation
 
 logger = logging.getLogger("spnas")
+
+_STARTING_S = 60.0
 
 
 def _read(result: dict[str, Any] | None) -> Evaluation | None:
@@ -192,6 +198,28 @@ class TickCallback(_StaysInDriver, tune.Callback):
         with self._first.kept():
             for tick in self._ticks:
                 tick()
+
+
+class StartingWorkers(_StaysInDriver, tune.Callback):
+    """Holds this machine's processors shared while workers start, so that no latency is measured beside their imports.
+
+    Until every trial has its worker, or a minute at most.
+    """
+
+    def __init__(self) -> None:
+        self._held = ExitStack()
+        self._held.enter_context(device_lock(torch.device("cpu")).shared())
+        self._until = time.monotonic() + _STARTING_S
+
+    def on_step_end(self, iteration: int, trials: list[Any], **info: Any) -> None:
+        """Let go of them when none waits for its worker."""
+        waiting = not trials or any(trial.status == Trial.PENDING for trial in trials)
+        if not waiting or time.monotonic() > self._until:
+            self.release()
+
+    def release(self) -> None:
+        """Let go of them."""
+        self._held.close()
 
 
 @contextmanager

@@ -29,6 +29,7 @@ from spnas.search.adapters import (
     FirstError,
     InterruptNotice,
     RungScheduler,
+    StartingWorkers,
     TickCallback,
     Work,
     own_interrupts,
@@ -148,7 +149,7 @@ def run_trials(
         Exception: Whatever the coordinator raised.
     """
     scratch = tempfile.mkdtemp(prefix="spnas-ray-")
-    first = FirstError()
+    first, starting = FirstError(), StartingWorkers()
     watches = RayWatch().check, NodeWatch(plan.nodes, coordinator).check
     function = tune.with_parameters(
         evaluate_trial,
@@ -170,7 +171,10 @@ def run_trials(
             name="trials",
             storage_path=scratch,
             verbose=0,
-            callbacks=[TickCallback(first, InterruptNotice(), first.check, tick, *watches)],
+            callbacks=[
+                TickCallback(first, InterruptNotice(), first.check, tick, *watches),
+                starting,
+            ],
             failure_config=tune.FailureConfig(max_failures=0),
         ),
     )
@@ -181,5 +185,6 @@ def run_trials(
         if first.error is None:
             raise
     finally:
+        starting.release()
         shutil.rmtree(scratch, ignore_errors=True)
     first.check()  # as it was raised, not as Ray Tune tells it

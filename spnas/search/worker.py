@@ -18,7 +18,7 @@ from ray import tune
 
 from spnas.architecture import Architecture, Choice
 from spnas.errors import DeviceLostError
-from spnas.latency import LatencyTable
+from spnas.latency import LatencyTable, device_lock
 from spnas.plugins import load_plugins
 from spnas.runs import RunDirectory
 from spnas.search.objective import AnyBench, Evaluation, Evaluator, TrialSettings
@@ -88,7 +88,9 @@ def _evaluate_and_tell(
         evaluator = _evaluators.get(settings)
         if evaluator is None:
             here = parcel.unpack(settings) if parcel else settings
-            evaluator = _evaluators.setdefault(settings, Evaluator(here, bench))
+            # Nor is a latency measured beside the reading of the data.
+            with device_lock(torch.device("cpu")).shared():
+                evaluator = _evaluators.setdefault(settings, Evaluator(here, bench))
             started = time.perf_counter()  # only a worker's first trial waits for this
         result = _evaluate(evaluator, config)
         final = {"evaluation": json.dumps(asdict(result)), "error": ""}

@@ -19,7 +19,7 @@ from spnas.search.config import SearchConfig
 from spnas.search.objective import Evaluation
 from spnas.search.plan import make_plan
 
-SLOTS, TRIALS = 4, 60
+SLOTS, TRIALS = 4, 12
 
 
 @dataclass
