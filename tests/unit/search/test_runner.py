@@ -1,4 +1,4 @@
-"""How many workers do the trials, with a private Ray and trials that are over before a worker is up."""
+"""How many workers do the trials, with a private Ray and short trials."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ from spnas.search.config import SearchConfig
 from spnas.search.objective import Evaluation
 from spnas.search.plan import make_plan
 
-SLOTS, TRIALS = 4, 12
+SLOTS, TRIALS = 4, 24
+PENDING = "TUNE_MAX_PENDING_TRIALS_PG"
 
 
 @dataclass
 class Pieces:
-    """So many pieces of work, all alike; it notes which processes did them."""
+    """So many pieces of work, all alike; it notes who did them, and how many workers Ray Tune may start at a time."""
 
     run: RunDirectory
     slots: int = SLOTS
@@ -33,8 +34,10 @@ class Pieces:
     ledger: Ledger = field(default_factory=lambda: Ledger(Budget.parse("9trials"), SLOTS))
     running: dict[str, Any] = field(default_factory=dict)
     processes: list[int | None] = field(default_factory=list)
+    starting: set[str | None] = field(default_factory=set)
 
     def start(self, key: str) -> Any:
+        self.starting.add(os.environ.get(PENDING))
         if len(self.running) + len(self.processes) == TRIALS:
             self.finished = "all is done"
         if self.finished or len(self.running) == self.slots:
@@ -53,19 +56,10 @@ class Pieces:
         self.processes.append(evaluation.params)
 
 
-class SlowToLoad:
-    """Takes a worker two seconds to unpickle, as imports take it ten."""
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        driver = os.getpid()  # which unpickles it for each trial
-        return eval, (f"__import__('time').sleep(2 * (__import__('os').getpid() != {driver}))",)
-
-
 def short_trial() -> Any:
     """Give what a worker does instead of a trial; within a function, so that it travels by value."""
-    slow = SlowToLoad()
 
-    def trial(config: dict[str, Any], _: Any = slow, **more: Any) -> None:
+    def trial(config: dict[str, Any], **_: Any) -> None:
         from ray import tune
 
         time.sleep(0.3)
@@ -80,8 +74,11 @@ def test_short_trials_run_on_all_workers(tmp_path: Path, monkeypatch: pytest.Mon
     config = SearchConfig(space="resnet20-cifar", budget="9trials", device="cpu", cpus=1)
     plan = replace(make_plan(config), cpus=SLOTS, slots=SLOTS)
     monkeypatch.setattr(runner, "evaluate_trial", short_trial())
+    monkeypatch.setenv(PENDING, "7")
     work = Pieces(RunDirectory(tmp_path))
     with ray_cluster(plan):
         runner.run_trials(work, plan.settings(tmp_path), plan, lambda: None)
     assert len(work.processes) == TRIALS
+    assert work.starting == {str(SLOTS)}
+    assert os.environ[PENDING] == "7"  # as it was
     assert len(set(work.processes)) == SLOTS
