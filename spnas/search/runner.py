@@ -179,7 +179,7 @@ def run_trials(
         ),
     )
     try:
-        with own_interrupts(), _workers_starting(coordinator.slots):
+        with own_interrupts(), _workers_starting(max(1, coordinator.slots // 2)):
             tuner.fit()
     except Exception:
         if first.error is None:

@@ -79,6 +79,6 @@ def test_short_trials_run_on_all_workers(tmp_path: Path, monkeypatch: pytest.Mon
     with ray_cluster(plan):
         runner.run_trials(work, plan.settings(tmp_path), plan, lambda: None)
     assert len(work.processes) == TRIALS
-    assert work.starting == {str(SLOTS)}
+    assert work.starting == {str(SLOTS // 2)}
     assert os.environ[PENDING] == "7"  # as it was
     assert len(set(work.processes)) == SLOTS
