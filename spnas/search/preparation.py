@@ -78,19 +78,16 @@ def train_base(
     if weights is None:
         options = {"seed": settings.seed, "progress": progress, "checkpoint": checkpoint}
         model, result = train_within_memory(model, build, task, schedule, **options)
-        facts = {"batch": result.batch_size, "train_s": result.train_s}
-        facts["scores"] = result.score.values
+        facts = {"scores": result.score.values, "batch": result.batch_size}
+        facts["train_s"] = result.train_s
     else:
         load_base_weights(model, weights)
-    model.cpu()
-    save_weights(model, path)
+    save_weights(model.cpu(), path)
     checkpoint.remove()
-    alike = (
-        facts["train_s"] / schedule.epochs * settings.schedule.epochs
-    )  # no less on fewer threads
-    facts["trial_train_s"] = alike or None
-    if device.type == "cpu" and threads not in (None, settings.threads):
-        facts["trial_train_s"] = max(alike, _trial_train_s(model, settings, task)) or None
+    alike_s = facts["train_s"] / schedule.epochs * settings.schedule.epochs
+    facts["trial_train_s"] = alike_s or None
+    if device.type == "cpu" and threads not in (None, settings.threads):  # fewer take no less
+        facts["trial_train_s"] = max(alike_s, _trial_train_s(model, settings, task)) or None
     return facts | _cost(model, settings, task, bench)
 
 

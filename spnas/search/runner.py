@@ -111,7 +111,7 @@ def trial_resources(plan: Plan) -> tune.PlacementGroupFactory:
 
 @contextmanager
 def _workers_starting(number: int) -> Iterator[None]:
-    """Have Ray Tune start so many workers at a time.
+    """Have Ray Tune start so many workers at a time; half of them leaves cores for those that are up.
 
     By itself it starts one, and calls that off whenever an older one is free before it is up: trials shorter than a
     worker's start, some ten seconds, would run on one or two workers of however many.
@@ -150,7 +150,6 @@ def run_trials(
     """
     scratch = tempfile.mkdtemp(prefix="spnas-ray-")
     first, starting = FirstError(), StartingWorkers()
-    watches = RayWatch().check, NodeWatch(plan.nodes, coordinator).check
     function = tune.with_parameters(
         evaluate_trial,
         settings=settings,
@@ -158,7 +157,31 @@ def run_trials(
         run=RunDirectory(coordinator.run.path.resolve()),
         parcel=Parcel(settings) if plan.config.address else None,
     )
-    tuner = tune.Tuner(
+    watches = RayWatch().check, NodeWatch(plan.nodes, coordinator).check
+    ticks = TickCallback(first, InterruptNotice(), first.check, tick, *watches)
+    tuner = _tuner(function, coordinator, plan, scratch, first, [ticks, starting])
+    try:
+        with own_interrupts(), _workers_starting(max(1, coordinator.slots // 2)):
+            tuner.fit()
+    except Exception:
+        if first.error is None:
+            raise
+    finally:
+        starting.release()
+        shutil.rmtree(scratch, ignore_errors=True)
+    first.check()  # as it was raised, not as Ray Tune tells it
+
+
+def _tuner(
+    function: Callable[..., None],
+    coordinator: Work,
+    plan: Plan,
+    scratch: str,
+    first: FirstError,
+    callbacks: list[tune.Callback],
+) -> tune.Tuner:
+    """Set Ray Tune up to run what the coordinator proposes, in workers that are kept from trial to trial."""
+    return tune.Tuner(
         tune.with_resources(function, trial_resources(plan)),
         tune_config=tune.TuneConfig(
             search_alg=CoordinatedSearcher(coordinator, plan.config.trial_timeout_s, first),
@@ -171,20 +194,7 @@ def run_trials(
             name="trials",
             storage_path=scratch,
             verbose=0,
-            callbacks=[
-                TickCallback(first, InterruptNotice(), first.check, tick, *watches),
-                starting,
-            ],
+            callbacks=callbacks,
             failure_config=tune.FailureConfig(max_failures=0),
         ),
     )
-    try:
-        with own_interrupts(), _workers_starting(max(1, coordinator.slots // 2)):
-            tuner.fit()
-    except Exception:
-        if first.error is None:
-            raise
-    finally:
-        starting.release()
-        shutil.rmtree(scratch, ignore_errors=True)
-    first.check()  # as it was raised, not as Ray Tune tells it

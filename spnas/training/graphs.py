@@ -47,10 +47,9 @@ def replayed(model: nn.Module, steps: int) -> Iterator[None]:
         object.__delattr__(model, "forward")
         torch.autograd.graph.set_warn_on_accumulate_grad_stream_mismatch(True)
         gc.collect()  # what torch makes around a graph is a cycle, and holds all of its memory
-        # cuBLAS keeps a workspace for each stream it has seen, and every capture warms up on another one.
-        with contextlib.suppress(
-            RuntimeError
-        ):  # of a device that has failed, which is told elsewhere
+        # cuBLAS keeps a workspace for each stream it has seen, and every capture warms up on another one. Of a device
+        # that has failed nothing can be freed; that is told elsewhere.
+        with contextlib.suppress(RuntimeError):
             torch._C._cuda_clearCublasWorkspaces()
 
 
