@@ -149,7 +149,7 @@ def measure_loaded(
         rounds, warning = _take_undisturbed(pair, limit, session.clock)
     max_error = max(sampler.max_error for sampler in (candidate, base))
     ratio = ratio_of(rounds)
-    ratio = ratio.widened(pair.protocol.process_std * ratio.median)
+    ratio = ratio.widened(pair.protocol.process_std * ratio.value)
     return _summarize(rounds, ratio, warning, session, max_error, str(device), threads)
 
 
@@ -176,7 +176,7 @@ def _disturbance(rounds: Sequence[Round], protocol: Protocol, clock: str) -> str
         )
     if clock == _THREAD_CLOCK:
         waiting = max(
-            1 - Estimate.of([sample.clock_s / sample.wall_s for sample in samples]).median
+            1 - Estimate.of([sample.clock_s / sample.wall_s for sample in samples]).value
             for samples in ([r.base for r in rounds], [r.candidate for r in rounds])
         )
         if waiting > protocol.max_waiting:
@@ -196,11 +196,11 @@ def _summarize(
     own = Estimate.of([1e3 * r.candidate.wall_s for r in rounds])
     other = Estimate.of([1e3 * r.base.wall_s for r in rounds])
     return Measurement(
-        latency_ms=own.median,
+        latency_ms=own.value,
         latency_std_ms=own.std,
-        base_latency_ms=other.median,
+        base_latency_ms=other.value,
         base_latency_std_ms=other.std,
-        ratio=ratio.median,
+        ratio=ratio.value,
         ratio_std=ratio.std,
         ratio_low=ratio.low,
         ratio_high=ratio.high,

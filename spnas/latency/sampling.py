@@ -11,12 +11,13 @@ import numpy as np
 from spnas.latency.estimate import Estimate
 from spnas.latency.runtimes import Sample, Sampler
 
+_QUIET, _QUARTILE_ROUNDS = 0.25, 25
 _BLOCKS, _BLOCK_BYTES = 3, 4 << 20  # the most of each; about what our networks' activations take
 
 
 @dataclass(frozen=True)
 class Protocol:
-    """How long and how often to measure; the defaults take 1 to 2 s where a forward takes less than 20 ms.
+    """How long and how often to measure; the defaults take up to 1.5 s where a forward takes less than 20 ms.
 
     Attributes:
         sample_s: A sample is as many forwards in a row as fill this time, at least one; seconds.
@@ -25,6 +26,7 @@ class Protocol:
         half_width: The ratio is known well enough when its 95% interval reaches no further than this to each side, as
             a share of it.
         rounds: Rounds to make in any case, unless the time limit is reached.
+        least_s: Not less than this time; what disturbs a processor comes and goes within a second. Seconds.
         enough_s: No more than `rounds` once this time is over; seconds.
         limit_s: No more than `min_rounds` once this time is over, for networks of seconds a forward; seconds.
         min_rounds: Rounds below which there is no interval of the median.
@@ -36,12 +38,13 @@ class Protocol:
             deviation, as a share of it (`benchmarks/latency_repeatability.py`).
     """
 
-    sample_s: float = 0.02
+    sample_s: float = 0.004
     stable: float = 0.05
     warmup_s: float = 1.0
     half_width: float = 0.01
     rounds: int = 15
-    enough_s: float = 2.0
+    least_s: float = 0.5
+    enough_s: float = 1.2
     limit_s: float = 20.0
     min_rounds: int = 6
     attempts: int = 3
@@ -54,7 +57,7 @@ class Protocol:
         if elapsed_s >= self.limit_s:
             return rounds >= self.min_rounds
         known = elapsed_s >= self.enough_s or half_width <= self.half_width
-        return rounds >= self.rounds and known
+        return rounds >= self.rounds and elapsed_s >= self.least_s and known
 
 
 @dataclass(frozen=True)
@@ -68,11 +71,6 @@ class Round:
 
     candidate: Sample
     base: Sample
-
-    @property
-    def ratio(self) -> float:
-        """The candidate's time over the base's on the clock for ratios."""
-        return self.candidate.clock_s / self.base.clock_s
 
 
 class Pair:
@@ -133,8 +131,20 @@ class Pair:
 
 
 def ratio_of(rounds: Sequence[Round]) -> Estimate:
-    """Estimate the candidate's time over the base's, paired within each round."""
-    return Estimate.of([r.ratio for r in rounds])
+    """Estimate the candidate's time over the base's.
+
+    What disturbs a forward makes it longer, never shorter, so each network's time is the lower quartile of its samples:
+    what it takes while little else is going on. Of few rounds, as slow networks get, that is known less well than the
+    median of the ratios within the rounds, which is taken then. The spread is that of these ratios in either case.
+    """
+    candidate, base = (
+        np.array([sample.clock_s for sample in samples])
+        for samples in ([r.candidate for r in rounds], [r.base for r in rounds])
+    )
+    paired = Estimate.of(candidate / base)
+    if len(rounds) < _QUARTILE_ROUNDS:
+        return paired
+    return Estimate.of(candidate, _QUIET).over(Estimate.of(base, _QUIET), paired.std)
 
 
 def _forwards(sampler: Sampler, sample_s: float) -> int:
