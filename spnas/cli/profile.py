@@ -161,7 +161,7 @@ def _build(document: ModelDocument, imgsz: int) -> tuple[nn.Module, nn.Module]:
     from spnas.training import reestimate_batchnorm
 
     torch.manual_seed(0)
-    base = replace(document, architecture=Architecture())
+    base = replace(document, architecture=Architecture(), forms={})
     models = document.build(), base.build()
     for model in models:
         reestimate_batchnorm(model, [smooth_images(imgsz, _STATISTICS)])

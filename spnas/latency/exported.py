@@ -99,4 +99,5 @@ def _sampler(
 ) -> Sampler:
     with torch.inference_mode():
         forward = known.open(str(file), example, threads)
+        forward()
     return Sampler(torch.inference_mode()(lambda n: session.timer.sample(forward, n)))

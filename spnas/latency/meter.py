@@ -132,8 +132,8 @@ def measure_loaded(
     """Measure two networks that a session has made ready to be timed; as `measure` otherwise.
 
     Args:
-        candidate: The candidate.
-        base: The base network.
+        candidate: The candidate, which has run once.
+        base: The base network, likewise.
         session: What they were made ready in, still open.
         device: Where they run.
         threads: CPU threads that the session has.
@@ -141,11 +141,11 @@ def measure_loaded(
         limit: As for `measure`.
         exclusive: As for `measure`.
     """
+    if device.type == "cpu":
+        gather_in_huge_pages()  # of forwards too: each network has run once
     with exclusive():
         pair = Pair(candidate, base, protocol or Protocol())
         pair.warm_up()
-        if device.type == "cpu":
-            gather_in_huge_pages()
         rounds, warning = _take_undisturbed(pair, limit, session.clock)
     max_error = max(sampler.max_error for sampler in (candidate, base))
     ratio = ratio_of(rounds)

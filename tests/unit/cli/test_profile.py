@@ -28,8 +28,10 @@ def profiled(capsys: pytest.CaptureFixture[str], *arguments: str) -> dict[str, A
     return found
 
 
-def write_model(path: Path, choices: dict[str, str], **metrics: int) -> Path:
-    document = model_document(get_network("resnet20-cifar"), 7, Architecture(choices))
+def write_model(
+    path: Path, choices: dict[str, str], forms: dict[str, str] | None = None, **metrics: int
+) -> Path:
+    document = model_document(get_network("resnet20-cifar"), 7, Architecture(choices), forms)
     path.write_text(yaml.safe_dump(document | {"metrics": metrics}, explicit_end=True))
     return path
 
@@ -65,7 +67,8 @@ def test_space_alone_is_the_base_beside_itself(capsys: pytest.CaptureFixture[str
 def test_model_yaml_is_profiled_as_it_is_loaded(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    path = write_model(tmp_path / "found.yaml", {"layer1.0.conv1": "ghost:0.5"}, imgsz=24)
+    choices, forms = {"layer1.0.conv1": "spconv:0.5"}, {"layer1.0.conv1": "gate-between"}
+    path = write_model(tmp_path / "found.yaml", choices, forms, imgsz=24)
     found = profiled(capsys, str(path), "--device", "cpu")
     counts = count(load_model(path), 24)
     assert (found["params"], found["macs"]) == (counts.params, counts.macs)
