@@ -1,4 +1,4 @@
-"""Names that were nearly right."""
+"""Words as users read them: names that were nearly right, numbers of things."""
 
 from __future__ import annotations
 
@@ -27,6 +27,16 @@ def near_miss(name: str, known: Iterable[str]) -> str:
         return ""
     *others, last = found
     return f" (did you mean {', '.join(others)}{' or ' if others else ''}{last}?)"
+
+
+def counted(number: float, noun: str) -> str:
+    """Give a number of things.
+
+    Examples:
+        >>> counted(1, "trial"), counted(2, "trial"), counted(0, "core")
+        ('1 trial', '2 trials', '0 cores')
+    """
+    return f"{number:g} {noun}" if number == 1 else f"{number:g} {noun}s"
 
 
 def shown(value: object) -> str:

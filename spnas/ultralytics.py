@@ -19,6 +19,7 @@ from torch import nn
 
 from spnas.architecture import Architecture, Choice, ConvSite
 from spnas.errors import ArchitectureError, ModelFileError
+from spnas.names import counted
 from spnas.networks.deploy import deploy_operators
 from spnas.networks.document import ModelDocument, parse_document
 from spnas.networks.inherit import is_tensor_file, load_base_weights
@@ -181,7 +182,9 @@ def _has_names_of(model: nn.Module, path: Path) -> bool:
 def _described(document: ModelDocument) -> str:
     """Tell the base network and its operators in one line."""
     counts = Counter(str(choice) for _, choice in document.architecture.items())
-    told = ", ".join(f"{choice} at {count} sites" for choice, count in counts.most_common())
+    told = ", ".join(
+        f"{choice} at {counted(count, 'site')}" for choice, count in counts.most_common()
+    )
     return f"spnas: {document.network.name} with {told or 'no operators'}"
 
 

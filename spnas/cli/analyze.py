@@ -7,6 +7,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from spnas.names import counted
+
 if TYPE_CHECKING:
     import pandas as pd
     from rich.console import Console
@@ -87,7 +89,7 @@ def _print_sites(console: Console, content: RunContent, found: Analysis) -> None
     ]
     console.print(_table(["site", *found.explained, "the front chooses"], rows, text=(0, -1)))
     if len(found.sites) > _MOST_SITES:
-        console.print(f"and {len(found.sites) - _MOST_SITES} sites more, in sites.csv")
+        console.print(f"and {counted(len(found.sites) - _MOST_SITES, 'site')} more, in sites.csv")
 
 
 def _chosen(row: pd.Series[Any], found: Analysis) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from spnas.cli.options import DEVICE_HELP, RUNTIME_HELP, check_numbers
 from spnas.errors import ConfigError, SpnasError
+from spnas.names import counted
 
 if TYPE_CHECKING:
     from torch import nn
@@ -250,7 +251,9 @@ def _print(facts: dict[str, Any]) -> None:
 
     console = Console(highlight=False, markup=False)
     what = f"{facts['uniform']} at" if facts["uniform"] else "operators at"
-    console.print(f"{facts['model']}: {facts['base']}, {what} {facts['replaced_sites']} sites\n")
+    console.print(
+        f"{facts['model']}: {facts['base']}, {what} {counted(facts['replaced_sites'], 'site')}\n"
+    )
     table = Table(box=None, pad_edge=False, header_style="bold", padding=(0, 2, 0, 0))
     table.add_column("", no_wrap=True)
     for name in ("model", "base", "ratio"):
@@ -258,7 +261,7 @@ def _print(facts: dict[str, Any]) -> None:
     for row in _rows(facts):
         table.add_row(row.name, row.own, row.base, row.ratio)
     console.print(table)
-    threads = f"{facts['threads']} thread{'s' if facts['threads'] > 1 else ''}"
+    threads = counted(facts["threads"], "thread")
     console.print(
         f"\n{facts['device']}, {threads}, batch {facts['batch']}, {facts['imgsz']} px, "
         f"{facts['dtype']}, runtime {facts['runtime']}\n"
@@ -274,5 +277,7 @@ def _print(facts: dict[str, Any]) -> None:
 
 def _form_counts(forms: Mapping[str, str]) -> str:
     counts = Counter(forms.values())
-    told = ", ".join(f"{form} at {count} sites" for form, count in sorted(counts.items()))
+    told = ", ".join(
+        f"{form} at {counted(count, 'site')}" for form, count in sorted(counts.items())
+    )
     return f"faster deployed forms than the default: {told}\n" if told else ""

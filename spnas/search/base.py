@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from spnas.errors import BudgetError, SpnasError
+from spnas.names import counted
 from spnas.runs import RunDirectory
 from spnas.search.budget import Ledger
 from spnas.search.plan import Plan
@@ -40,7 +41,7 @@ def prepare_base(
         TrainingError: The training diverged.
     """
     weights = plan.config.weights
-    what = f"taken from {weights}" if weights else f"{plan.base_schedule.epochs} epochs"
+    what = f"taken from {weights}" if weights else counted(plan.base_schedule.epochs, "epoch")
     if weights is None and run.base_checkpoint.is_file():
         what += ", going on where it was interrupted"
     logger.info("base network %s: %s", plan.network.name, what)

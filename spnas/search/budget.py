@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from spnas.errors import BudgetError
+from spnas.names import counted
 
 Unit = Literal["gpu", "cpu", "wall", "trials"]
 
@@ -207,7 +208,7 @@ class Ledger:
             trials: Trials ended so far.
         """
         if self.total is None:
-            return f"{trials} of {self.budget.amount:g} trials"
+            return f"{trials} of {counted(self.budget.amount, 'trial')}"
         scale, unit = self._unit
         return f"{self._budgeted(self.spent) / scale:.1f} of {self.budget.amount / scale:g} {unit}"
 

@@ -11,6 +11,7 @@ import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
+from spnas.names import counted
 from spnas.runs import TrialRecord, front_records
 from spnas.runs.summary import find_base
 from spnas.search.scheduler import ranking
@@ -238,9 +239,9 @@ def describe(trials: Sequence[TrialRecord], again: Sequence[TrialRecord], metric
         )
     near = sum(r.trial in found and not r.architecture.is_base for r in near_front(trials, metric))
     seeds = sorted(record.seeds or 0 for record in pooled)
-    times = f"{seeds[0]}" if seeds[0] == seeds[-1] else f"{seeds[0]} to {seeds[-1]}"
-    trainings = f"{times} training{'' if times == '1' else 's'}"
+    least = "" if seeds[0] == seeds[-1] else f"{seeds[0]} to "
+    trainings = f"{least}{counted(seeds[-1], 'training')}"
     return (
         f"the front is confirmed: {told}, {near} near it, by {trainings} of "
-        f"{pooled[0].epochs:g} epochs each; {len(front_records(pooled, metric))} models stay"
+        f"{counted(pooled[0].epochs, 'epoch')} each; it has {counted(len(front_records(pooled, metric)), 'model')}"
     )

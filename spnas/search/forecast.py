@@ -6,6 +6,7 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from spnas.names import counted
 from spnas.search.budget import Budget
 from spnas.search.plan import Plan
 from spnas.search.seeds import seed_architectures
@@ -90,13 +91,18 @@ def forecast(plan: Plan, costs: Costs) -> list[Phase]:
     seeds = min(trials, _seeds(plan))
     seeded = seeds / max(1, trials)
     weights = plan.config.weights
-    training = f"weights of {weights}" if weights else f"{plan.base_schedule.epochs} epochs"
+    training = f"weights of {weights}" if weights else counted(plan.base_schedule.epochs, "epoch")
     parts = [
         ("base network", training, base_s, 0),
         ("table and scores", "at most" if table_s else "not limited", table_s, 0),
-        ("seeds", f"about {seeds} trials", trials_s * seeded, seeds),
-        ("trials", f"about {trials - seeds} trials", trials_s * (1 - seeded), trials - seeds),
-        ("confirmation", f"up to {again} re-evaluations", again_wall_s, again),
+        ("seeds", f"about {counted(seeds, 'trial')}", trials_s * seeded, seeds),
+        (
+            "trials",
+            f"about {counted(trials - seeds, 'trial')}",
+            trials_s * (1 - seeded),
+            trials - seeds,
+        ),
+        ("confirmation", f"up to {counted(again, 're-evaluation')}", again_wall_s, again),
     ]
     return [
         Phase(name, told, wall_s, wall_s / total, number) for name, told, wall_s, number in parts

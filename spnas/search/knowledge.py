@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from spnas.architecture import Choice
 from spnas.latency import LatencyTable
+from spnas.names import counted
 from spnas.runs import RunDirectory, write_text_atomic
 from spnas.search.budget import Ledger
 from spnas.search.plan import Plan
@@ -63,7 +64,7 @@ def prepare_knowledge(
     started = time.monotonic()
     table, scores = _learn(run, plan, study, ledger, limit_s, bench, library)
     took = time.monotonic() - started
-    told = f"{len(table.times)} sites" if table else "given up"
+    told = counted(len(table.times), "site") if table else "given up"
     if table is not None:
         _write(run.latency_table, table.to_json())
     if isinstance(scores, str):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from spnas.names import counted
 from spnas.runs import TrialRecord
 from spnas.search.limits import Limits
 
@@ -49,7 +50,9 @@ class Patience:
         if record.state == "failed" and record.architecture.is_base:
             return f"the base network's own trial failed: {record.error}"
         if self._failures >= self._most_failures:
-            return f"{self._failures} trials in a row failed, the last one: {record.error}"
+            return (
+                f"{counted(self._failures, 'trial')} in a row failed, the last one: {record.error}"
+            )
         return None
 
 

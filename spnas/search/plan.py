@@ -13,6 +13,7 @@ import torch
 from spnas.device import resolve_device
 from spnas.errors import BudgetError, ConfigError
 from spnas.latency import default_runtime
+from spnas.names import counted
 from spnas.networks import Network, load_base_weights
 from spnas.search.budget import Budget
 from spnas.search.config import NODE, SearchConfig
@@ -197,8 +198,8 @@ class Plan:
         rungs = f", rungs {list(self.schedule.rungs)}" if self.schedule.rungs else ""
         return (
             f"{self.space.name} on {self.info.train_images} training and {self.info.val_images} validation images, "
-            f"{self.imgsz} px, {self.device}, {self.slots} trial{'s' * (self.slots > 1)} at a time{nodes} "
-            f"({cores} core{'s' * (cores > 1)} and {share} each), {epochs} epoch{'s' * (epochs > 1)} a trial{rungs}, "
+            f"{self.imgsz} px, {self.device}, {counted(self.slots, 'trial')} at a time{nodes} "
+            f"({counted(cores, 'core')} and {share} each), {counted(epochs, 'epoch')} a trial{rungs}, "
             f"budget {self.config.budget}, {self._latency_text()}"
         )
 

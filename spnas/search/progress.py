@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from spnas.architecture import Architecture
+from spnas.names import counted
 from spnas.runs import TrialRecord, front_rows, front_table
 from spnas.search.confirmation import confirmed_records
 
@@ -169,7 +170,7 @@ def _work(running: Sequence[Row], ended: Sequence[Row]) -> list[RenderableType]:
 
 def _front(table: Table, rows: int) -> list[RenderableType]:
     hidden = rows - _FRONT_ROWS
-    more = [Text(f"and {hidden} models more", style="dim")] if hidden > 0 else []
+    more = [Text(f"and {counted(hidden, 'model')} more", style="dim")] if hidden > 0 else []
     return [Text(), table, *more] if rows else []
 
 

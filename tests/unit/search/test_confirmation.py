@@ -121,7 +121,7 @@ def test_a_lucky_trial_does_not_survive(trials: list[TrialRecord]) -> None:
     assert {record.seeds for record in confirmed} == {2}
     assert {record.epochs for record in confirmed} == {4}
     assert "confirmed: 2 of the 2 models" in describe(trials, found, "top1")
-    assert "3 models stay" in describe(trials, found, "top1")
+    assert "; it has 3 models" in describe(trials, found, "top1")
 
 
 def test_with_less_than_half_of_the_front_or_without_the_base_it_is_not_confirmed() -> None:
