@@ -26,6 +26,7 @@ from spnas.search.budget import Ledger
 from spnas.search.kept_trials import Proposal
 from spnas.search.objective import Evaluation
 from spnas.search.patience import Patience
+from spnas.search.reserve import Reserve
 from spnas.search.scheduler import Rule
 from spnas.search.spending import keep_spent
 from spnas.search.storage import record_to_json
@@ -47,7 +48,7 @@ class RunningTrial:
     Attributes:
         proposal: What is evaluated.
         started: ISO 8601, UTC.
-        spent_before: The ledger's device-seconds when it started.
+        clock: Wall seconds, monotonic, when it started.
         evaluation: What it last reported.
         stopped: Why it was stopped, None while it goes on.
     """
@@ -105,6 +106,7 @@ class Coordinator:
         self.startup_s = 0.0
         self._patience = Patience(slots, study.records)
         self._written = False
+        self._reserve = Reserve(ledger)
         self._rungs = list(study.rungs())
         for trial, epochs, accuracy, latency in self._rungs:
             rule.add(trial, epochs, accuracy, latency)
@@ -146,18 +148,7 @@ class Coordinator:
     def _may_start(self) -> bool:
         """Whether the budget allows another trial, with what confirmation cannot use."""
         started = len(self.records) + len(self.running)
-        if self.ledger.may_start(started):
-            return True
-        kept, needed = self.ledger.reserved_seconds, self._confirmation_s()
-        if not kept or needed <= kept:
-            return False
-        logger.info(
-            "to evaluate the base and half of the front again takes about %s, %s are kept for it: they go to trials; "
-            "a larger --budget has room for both",
-            *(self.ledger.tell(seconds * self.ledger.devices) for seconds in (needed, kept)),
-        )
-        self.ledger.reserve(0)
-        return self.ledger.may_start(started)
+        return self._reserve.may_start(started, self._confirmation_s())
 
     def _confirmation_s(self) -> float:
         """Estimate the wall seconds in which the base and half of the front would be evaluated again."""

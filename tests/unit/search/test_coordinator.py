@@ -123,7 +123,9 @@ def test_starts_nothing_that_would_overrun(make_coordinator: Make, clock: object
     ("reserved", "trials"),
     [
         (60, 14),  # three in a row: the base and two of the front's three models
-        (59, 20),
+        (59, 14),  # as much as it takes, up to twice what was meant for it
+        (30, 14),
+        (29, 20),
         (0, 20),
     ],
 )
@@ -145,8 +147,8 @@ def test_what_cannot_confirm_half_of_the_front_is_left_to_trials(
         coordinator.end("a", evaluation(proposal.architecture), None)
     assert [len(record.architecture) for record in coordinator.front] == [3, 2, 1, 0]
     assert started == trials
-    told = "takes about 1.0 min, 1.0 min are kept for it: they go to trials" in caplog.text
-    assert told == (reserved == 59)
+    told = "takes about 1.0 min, 0.5 min are kept for it: they go to trials" in caplog.text
+    assert told == (reserved == 29)
 
 
 def test_a_spent_budget_stops_a_trial_at_its_rung(make_coordinator: Make, clock: object) -> None:
