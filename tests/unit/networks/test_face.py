@@ -134,7 +134,7 @@ def test_what_is_printed_of_a_model_is_its_own(
 ) -> None:
     with caplog.at_level("INFO", logger=LOGGER.name):
         model = SpnasDetectionModel(str(found), verbose=True)
-    assert "yolov8n with ghost:0.5 at 1 sites, spconv:0.25 at 1 sites" in caplog.text
+    assert "yolov8n with ghost:0.5 at 1 site, spconv:0.25 at 1 site" in caplog.text
     assert f"{sum(p.numel() for p in model.parameters()):,} parameters" in caplog.text
 
 
