@@ -1,4 +1,4 @@
-"""Robust statistics of repeated measurements: a quantile with their spread and its confidence interval."""
+"""Robust statistics of repeated measurements: a quantile with its confidence interval, and their spread."""
 
 from __future__ import annotations
 

@@ -99,5 +99,5 @@ def _sampler(
 ) -> Sampler:
     with torch.inference_mode():
         forward = known.open(str(file), example, threads)
-        forward()
+        forward()  # as a session's `load` does to check the output: what it allocates is there from then on
     return Sampler(torch.inference_mode()(lambda n: session.timer.sample(forward, n)))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from spnas.names import counted
 from spnas.runs import TrialRecord
 from spnas.search.limits import Limits
 
@@ -50,9 +49,7 @@ class Patience:
         if record.state == "failed" and record.architecture.is_base:
             return f"the base network's own trial failed: {record.error}"
         if self._failures >= self._most_failures:
-            return (
-                f"{counted(self._failures, 'trial')} in a row failed, the last one: {record.error}"
-            )
+            return f"{self._failures} trials in a row failed, the last one: {record.error}"
         return None
 
 
