@@ -90,15 +90,8 @@ def run(args: argparse.Namespace) -> int:
     own, base = (deploy_model(model) for model in models)
     counts = [count(model, imgsz) for model in models]
     image = smooth_images(imgsz, batch)
-    measured = measure(
-        own,
-        base,
-        image,
-        device=device,
-        threads=args.threads,
-        runtime=timer.runtime,
-        exclusive=lock,
-    )
+    where = {"device": device, "threads": args.threads, "runtime": timer.runtime}
+    measured = measure(own, base, image, **where, exclusive=lock)
     facts = {
         **_described(args, document),
         **_figures(counts, measured),

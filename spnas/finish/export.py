@@ -100,11 +100,18 @@ def export_model(
         raise
     measured = None
     if latency and format != ENGINE:
-        with tempfile.TemporaryDirectory() as folder:
-            base = _write_base(found, Path(folder), format, example)
-            own, other = (files.runnable(item) for item in (written, base))
-            measured = measure_files(own, other, format, example, threads=threads)
+        measured = _measure(found, written, format, example, threads)
     return Exported(written, format, options.imgsz, batch, max_error, measured)
+
+
+def _measure(
+    found: FoundModel, written: Path, format: str, example: Tensor, threads: int
+) -> Measurement:
+    """Measure the file's latency beside that of the base network's, which is exported for it."""
+    with tempfile.TemporaryDirectory() as folder:
+        base = _write_base(found, Path(folder), format, example)
+        own, other = (files.runnable(item) for item in (written, base))
+        return measure_files(own, other, format, example, threads=threads)
 
 
 def _check_format(name: str, found: FoundModel) -> None:

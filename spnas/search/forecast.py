@@ -89,6 +89,7 @@ def forecast(plan: Plan, costs: Costs) -> list[Phase]:
         again = int(again_wall_s / again_s) * plan.slots
     again = again if again > 1 else 0
     seeds = min(trials, _seeds(plan))
+    rest = trials - seeds
     seeded = seeds / max(1, trials)
     weights = plan.config.weights
     training = f"weights of {weights}" if weights else counted(plan.base_schedule.epochs, "epoch")
@@ -96,12 +97,7 @@ def forecast(plan: Plan, costs: Costs) -> list[Phase]:
         ("base network", training, base_s, 0),
         ("table and scores", "at most" if table_s else "not limited", table_s, 0),
         ("seeds", f"about {counted(seeds, 'trial')}", trials_s * seeded, seeds),
-        (
-            "trials",
-            f"about {counted(trials - seeds, 'trial')}",
-            trials_s * (1 - seeded),
-            trials - seeds,
-        ),
+        ("trials", f"about {counted(rest, 'trial')}", trials_s * (1 - seeded), rest),
         ("confirmation", f"up to {counted(again, 're-evaluation')}", again_wall_s, again),
     ]
     return [

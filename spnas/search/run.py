@@ -163,18 +163,7 @@ def _run_phases(
         lost = study.recover()
         if lost:
             logger.info("resumed: trials that were under way and are run again: %d", lost)
-        coordinator = Coordinator(
-            run,
-            study,
-            ledger,
-            make_rule(plan.config.scheduler, plan.schedule.rungs),
-            score_columns=plan.info.columns,
-            sites=tuple(site.name for site in plan.space.sites),
-            slots=plan.slots,
-            devices_per_trial=plan.devices_per_trial,
-            again=plan.confirm_schedule.epochs / plan.schedule.epochs,
-            clock=time.monotonic,
-        )
+        coordinator = _coordinator(run, plan, study, ledger)
         coordinator.only_base = nothing_to_gain(study, plan) if known.table else None
         coordinator.save()  # a killed sitting may have kept a record and not written the table
         settings = plan.settings(
@@ -193,6 +182,21 @@ def _run_phases(
         with charged_to(study, ledger, "confirmation"):
             coordinator.finished = confirm_front(run, plan, coordinator, settings, console, bench)
     return coordinator
+
+
+def _coordinator(run: RunDirectory, plan: Plan, study: SearchStudy, ledger: Ledger) -> Coordinator:
+    return Coordinator(
+        run,
+        study,
+        ledger,
+        make_rule(plan.config.scheduler, plan.schedule.rungs),
+        score_columns=plan.info.columns,
+        sites=tuple(site.name for site in plan.space.sites),
+        slots=plan.slots,
+        devices_per_trial=plan.devices_per_trial,
+        again=plan.confirm_schedule.epochs / plan.schedule.epochs,
+        clock=time.monotonic,
+    )
 
 
 def _line_up(study: SearchStudy, plan: Plan, known: Knowledge) -> None:
