@@ -8,10 +8,11 @@ from spnas.latency.layers import LayerTimer, LayerTimes
 from spnas.latency.memory import peak_memory_mb
 from spnas.latency.meter import Measurement, measure
 from spnas.latency.runtimes import check_runtime, default_runtime, register_runtime, runtime_names
-from spnas.latency.sampling import Protocol
+from spnas.latency.sampling import BaseTimes, Protocol
 from spnas.latency.table import LatencyTable, build_table
 
 __all__ = [
+    "BaseTimes",
     "Counts",
     "DeviceLock",
     "Estimate",

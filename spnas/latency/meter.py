@@ -16,7 +16,7 @@ from spnas.errors import ConfigError
 from spnas.latency.estimate import Estimate, drift
 from spnas.latency.runtimes import Sampler, Session, check_runtime, default_runtime, get_runtime
 from spnas.latency.runtimes.allocator import gather_in_huge_pages
-from spnas.latency.sampling import Pair, Protocol, Round, ratio_of
+from spnas.latency.sampling import BaseTimes, Pair, Protocol, Round, quiet_time, ratio_of
 
 # On this clock a runtime works in the calling thread alone.
 _THREAD_CLOCK = "thread_cpu"
@@ -40,7 +40,7 @@ class Measurement:
             from what other processes are known to differ by (`Protocol.process_std`).
         ratio_high: Upper end.
         clock: `thread_cpu` (one CPU thread), `wall` (more threads, MPS) or `cuda_event`.
-        rounds: Pairs of samples taken, where it was repeated in the last attempt.
+        rounds: Pairs of samples taken, where it was repeated in the attempt that counts.
         device: Where it was measured, `cpu` or `cuda:0`.
         threads: CPU threads used.
         runtime: What ran the networks.
@@ -79,11 +79,13 @@ def measure(
     protocol: Protocol | None = None,
     limit: float = math.inf,
     exclusive: Callable[[], AbstractContextManager[Any]] = contextlib.nullcontext,
+    base_times: BaseTimes | None = None,
 ) -> Measurement:
     """Measure a candidate's latency beside the base's, the two in turn so that both meet the same load.
 
     Both run in eval and inference mode on copies; the arguments are left as they are. Where the base's own times show
-    throttling or interference, it is measured again, at most `Protocol.attempts` times in all, and then warned.
+    throttling or interference, it is measured again, at most `Protocol.attempts` times in all; where all of them were
+    disturbed, the one with the quickest base counts, with a warning.
 
     Args:
         candidate: The candidate's deployed form.
@@ -96,6 +98,7 @@ def measure(
         limit: A ratio above which nobody wants to know it exactly: measuring ends early once it is surely exceeded.
         exclusive: Makes a context that is held while times are taken, and not while the networks are made ready, such
             as `DeviceLock.exclusive`.
+        base_times: What earlier measurements beside this base have kept, and this one keeps for later ones.
 
     Raises:
         ConfigError: There is no such runtime on the device, something it needs is missing, or `threads` is less than 1.
@@ -115,6 +118,7 @@ def measure(
             protocol=protocol,
             limit=limit,
             exclusive=exclusive,
+            base_times=base_times,
         )
 
 
@@ -128,6 +132,7 @@ def measure_loaded(
     protocol: Protocol | None = None,
     limit: float = math.inf,
     exclusive: Callable[[], AbstractContextManager[Any]] = contextlib.nullcontext,
+    base_times: BaseTimes | None = None,
 ) -> Measurement:
     """Measure two networks that a session has made ready to be timed; as `measure` otherwise.
 
@@ -140,30 +145,55 @@ def measure_loaded(
         protocol: As for `measure`.
         limit: As for `measure`.
         exclusive: As for `measure`.
+        base_times: As for `measure`.
     """
     if device.type == "cpu":
         gather_in_huge_pages()  # of forwards too: each network has run once
     with exclusive():
         pair = Pair(candidate, base, protocol or Protocol())
         pair.warm_up()
-        rounds, warning = _take_undisturbed(pair, limit, session.clock)
+        rounds, warning = _take_undisturbed(pair, limit, session.clock, base_times or BaseTimes())
     max_error = max(sampler.max_error for sampler in (candidate, base))
     ratio = ratio_of(rounds)
     ratio = ratio.widened(pair.protocol.process_std * ratio.value)
     return _summarize(rounds, ratio, warning, session, max_error, str(device), threads)
 
 
-def _take_undisturbed(pair: Pair, limit: float, clock: str) -> tuple[list[Round], str | None]:
-    """Measure, and again where something disturbed it; give the last attempt's rounds and what disturbed them."""
-    attempt = 0
-    while True:
-        attempt += 1
+@dataclass(frozen=True)
+class _Attempt:
+    rounds: list[Round]
+    base_s: float
+    disturbance: str | None
+
+
+def _take_undisturbed(
+    pair: Pair, limit: float, clock: str, base_times: BaseTimes
+) -> tuple[list[Round], str | None]:
+    """Measure, and again where something disturbed it; give the quietest attempt and what disturbed it all the same.
+
+    The first measurement cannot tell by others whether something disturbed it, so it makes all attempts.
+    """
+    attempts: list[_Attempt] = []
+    first = base_times.empty
+    while len(attempts) < pair.protocol.attempts:
         rounds = pair.take(limit)
+        base_s = quiet_time([r.base for r in rounds]).value
         disturbance = _disturbance(rounds, pair.protocol, clock)
-        if disturbance is None:
-            return rounds, None
-        if attempt == pair.protocol.attempts or ratio_of(rounds).surely_above(limit):
-            return rounds, disturbance
+        disturbance = disturbance or _slowdown(base_s, pair.protocol, base_times)
+        attempts.append(_Attempt(rounds, base_s, disturbance))
+        if ratio_of(rounds).surely_above(limit) or (disturbance is None and not first):
+            break
+    best = min(attempts, key=lambda a: (a.disturbance is not None, a.base_s))
+    base_times.add(best.base_s)
+    return best.rounds, best.disturbance
+
+
+def _slowdown(base_s: float, protocol: Protocol, base_times: BaseTimes) -> str | None:
+    """Say by how much the base is slower than in other measurements, where that is more than they differ by."""
+    slower = base_times.slowdown(base_s)
+    if slower <= protocol.max_slowdown:
+        return None
+    return f"the base took {slower:.0%} longer than in another measurement: other load"
 
 
 def _disturbance(rounds: Sequence[Round], protocol: Protocol, clock: str) -> str | None:

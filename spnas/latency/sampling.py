@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -11,7 +12,8 @@ import numpy as np
 from spnas.latency.estimate import Estimate
 from spnas.latency.runtimes import Sample, Sampler
 
-_QUIET, _QUARTILE_ROUNDS = 0.25, 25
+_QUIET, _QUARTILE_ROUNDS = 0.25, 13  # fewer have no interval of their lower quartile
+_LATEST = 8  # measurements
 _BLOCKS, _BLOCK_BYTES = 3, 4 << 20  # the most of each; about what our networks' activations take
 
 
@@ -30,10 +32,13 @@ class Protocol:
         enough_s: No more than `rounds` once this time is over; seconds.
         limit_s: No more than `min_rounds` once this time is over, for networks of seconds a forward; seconds.
         min_rounds: Rounds below which there is no interval of the median.
-        attempts: So often it is measured at most, where throttling or interference shows.
+        attempts: So often it is measured at most, where throttling or interference shows, and in a process's first
+            measurement; the quickest counts.
         max_drift: A base that moves by more than this share from the first half of the rounds to the second shows
             throttling or interference.
         max_waiting: So does a thread that waits for its processor for more than this share of the time.
+        max_slowdown: So does a base that takes longer by more than this share than in another one of the latest
+            measurements of this process.
         process_std: How much the ratio differs from process to process, whatever the rounds in each say; a standard
             deviation, as a share of it (`benchmarks/latency_repeatability.py`).
     """
@@ -50,6 +55,7 @@ class Protocol:
     attempts: int = 3
     max_drift: float = 0.1
     max_waiting: float = 0.2
+    max_slowdown: float = 0.03
     process_std: float = 0.009
 
     def done(self, rounds: int, elapsed_s: float, half_width: float) -> bool:
@@ -133,18 +139,45 @@ class Pair:
 def ratio_of(rounds: Sequence[Round]) -> Estimate:
     """Estimate the candidate's time over the base's.
 
-    What disturbs a forward makes it longer, never shorter, so each network's time is the lower quartile of its samples:
-    what it takes while little else is going on. Of few rounds, as slow networks get, that is known less well than the
-    median of the ratios within the rounds, which is taken then. The spread is that of these ratios in either case.
+    What disturbs a forward makes it longer, never shorter, so each network's time is its `quiet_time`. Of few rounds,
+    as networks of seconds a forward get, it is the median of the ratios within the rounds. The spread is that of these
+    ratios in either case.
     """
-    candidate, base = (
-        np.array([sample.clock_s for sample in samples])
-        for samples in ([r.candidate for r in rounds], [r.base for r in rounds])
+    candidate, base = [r.candidate for r in rounds], [r.base for r in rounds]
+    paired = Estimate.of(
+        [own.clock_s / other.clock_s for own, other in zip(candidate, base, strict=True)]
     )
-    paired = Estimate.of(candidate / base)
     if len(rounds) < _QUARTILE_ROUNDS:
         return paired
-    return Estimate.of(candidate, _QUIET).over(Estimate.of(base, _QUIET), paired.std)
+    return quiet_time(candidate).over(quiet_time(base), paired.std)
+
+
+def quiet_time(samples: Sequence[Sample]) -> Estimate:
+    """Estimate what a forward takes while little else goes on, seconds on the clock: the samples' lower quartile."""
+    return Estimate.of([sample.clock_s for sample in samples], _QUIET)
+
+
+class BaseTimes:
+    """What the base took in the latest measurements of this process: by that, another one is seen to be disturbed.
+
+    Not in all measurements: a processor that throttles for good is what the network runs on.
+    """
+
+    def __init__(self) -> None:
+        self._seconds: deque[float] = deque(maxlen=_LATEST)
+
+    @property
+    def empty(self) -> bool:
+        """Whether there was no measurement yet."""
+        return not self._seconds
+
+    def add(self, seconds: float) -> None:
+        """Keep the time of a measurement."""
+        self._seconds.append(seconds)
+
+    def slowdown(self, seconds: float) -> float:
+        """Say by what share it took longer than in the quickest of the latest; 0 where there is none."""
+        return seconds / min(self._seconds, default=seconds) - 1
 
 
 def _forwards(sampler: Sampler, sample_s: float) -> int:

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from spnas.errors import ConfigError
-from spnas.latency import Measurement, Protocol, measure
+from spnas.latency import BaseTimes, Measurement, Protocol, measure
 from spnas.latency.runtimes import Sample, Sampler, base
 
 CPU = torch.device("cpu")
@@ -73,9 +73,26 @@ def scripted_measure(
     other: Callable[[int], float],
     limit: float = math.inf,
     protocol: Protocol | None = None,
+    base_times: BaseTimes | None = None,
 ) -> Measurement:
-    pair = Timed("candidate", candidate), Timed("base", other)
-    return measure(*pair, IMAGE, device=CPU, runtime="scripted", limit=limit, protocol=protocol)
+    return measure(
+        Timed("candidate", candidate),
+        Timed("base", other),
+        IMAGE,
+        device=CPU,
+        runtime="scripted",
+        limit=limit,
+        protocol=protocol,
+        base_times=base_times,
+    )
+
+
+def known(*seconds: float) -> BaseTimes:
+    """What the base took in earlier measurements."""
+    times = BaseTimes()
+    for each in seconds:
+        times.add(each)
+    return times
 
 
 def test_wall_gives_the_latencies_and_the_clock_gives_the_ratio(session: ScriptedSession) -> None:
@@ -127,7 +144,7 @@ def test_a_base_that_slows_down_once_is_measured_again(session: ScriptedSession)
     def slows_down(n: int) -> float:
         return 0.02 if n < BEFORE + 7 else 0.026
 
-    found = scripted_measure(lambda n: 0.01, slows_down, protocol=FEWEST)
+    found = scripted_measure(lambda n: 0.01, slows_down, protocol=FEWEST, base_times=known(0.026))
     assert found.warning is None
     assert found.ratio == pytest.approx(0.01 / 0.026)
     assert found.ratio_std == pytest.approx(0.0, abs=1e-9)
@@ -154,10 +171,64 @@ def test_a_disturbed_candidate_that_is_surely_too_slow_is_not_measured_again(
     assert len(session.asked) == 2 * (BEFORE + 6)
 
 
+def in_attempts(*seconds: float) -> Callable[[int], float]:
+    """So many seconds a forward in each attempt of fifteen rounds."""
+    return lambda n: seconds[max(0, n - BEFORE) // 15]
+
+
+def test_a_base_that_was_quicker_in_another_measurement_is_measured_again(
+    session: ScriptedSession,
+) -> None:
+    found = scripted_measure(
+        in_attempts(0.02, 0.01), in_attempts(0.021, 0.0205), protocol=FEWEST, base_times=known(0.02)
+    )
+    assert (found.ratio, found.warning) == (pytest.approx(0.01 / 0.0205), None)
+    assert len(session.asked) == 2 * (BEFORE + 2 * 15)
+
+
+def test_where_it_stays_slower_its_quickest_attempt_counts_with_a_warning(
+    session: ScriptedSession,
+) -> None:
+    times = known(0.025, 0.02)
+    found = scripted_measure(
+        in_attempts(0.03, 0.01, 0.02),
+        in_attempts(0.022, 0.021, 0.023),
+        protocol=FEWEST,
+        base_times=times,
+    )
+    assert found.ratio == pytest.approx(0.01 / 0.021)
+    assert found.warning == "the base took 5% longer than in another measurement: other load"
+    assert times.slowdown(0.021) == pytest.approx(0.05)
+
+
+def test_a_base_that_stays_slower_is_what_it_is_after_a_while(session: ScriptedSession) -> None:
+    """As of a processor that got warm."""
+    times = known(0.02)
+    warnings = [
+        scripted_measure(lambda n: 0.01, lambda n: 0.025, protocol=FEWEST, base_times=times).warning
+        for _ in range(10)
+    ]
+    assert [warning is None for warning in warnings] == [False] * 8 + [True] * 2
+
+
+def test_of_the_first_measurements_attempts_the_quickest_counts(session: ScriptedSession) -> None:
+    times = BaseTimes()
+    found = scripted_measure(
+        in_attempts(0.03, 0.01, 0.02),
+        in_attempts(0.022, 0.021, 0.023),
+        protocol=FEWEST,
+        base_times=times,
+    )
+    assert (found.ratio, found.warning) == (pytest.approx(0.01 / 0.021), None)
+    assert times.slowdown(0.042) == pytest.approx(1.0)
+
+
 def test_noise_and_small_drifts_are_no_reason_to_warn(session: ScriptedSession) -> None:
     rng = np.random.default_rng(0)
     found = scripted_measure(
-        lambda n: 0.01 * rng.normal(1, 0.05), lambda n: 0.02 * rng.normal(1, 0.05) * (1 + n / 1000)
+        lambda n: 0.01 * rng.normal(1, 0.05),
+        lambda n: 0.02 * rng.normal(1, 0.05) * (1 + n / 1000),
+        base_times=known(0.02),
     )
     assert found.warning is None
     assert found.ratio_low < 0.5 < found.ratio_high
