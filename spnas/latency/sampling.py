@@ -55,7 +55,7 @@ class Protocol:
     attempts: int = 3
     max_drift: float = 0.1
     max_waiting: float = 0.2
-    max_slowdown: float = 0.03
+    max_slowdown: float = 0.05
     process_std: float = 0.009
 
     def done(self, rounds: int, elapsed_s: float, half_width: float) -> bool:
