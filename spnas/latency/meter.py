@@ -14,9 +14,10 @@ from torch import Tensor, nn
 
 from spnas.errors import ConfigError
 from spnas.latency.estimate import Estimate, drift
+from spnas.latency.known_base import KnownBase
 from spnas.latency.runtimes import Sampler, Session, check_runtime, default_runtime, get_runtime
 from spnas.latency.runtimes.allocator import gather_in_huge_pages
-from spnas.latency.sampling import BaseTimes, Pair, Protocol, Round, quiet_time, ratio_of
+from spnas.latency.sampling import Pair, Protocol, Round, quiet_time, ratio_of
 
 # On this clock a runtime works in the calling thread alone.
 _THREAD_CLOCK = "thread_cpu"
@@ -79,7 +80,7 @@ def measure(
     protocol: Protocol | None = None,
     limit: float = math.inf,
     exclusive: Callable[[], AbstractContextManager[Any]] = contextlib.nullcontext,
-    base_times: BaseTimes | None = None,
+    known: KnownBase | None = None,
 ) -> Measurement:
     """Measure a candidate's latency beside the base's, the two in turn so that both meet the same load.
 
@@ -98,7 +99,7 @@ def measure(
         limit: A ratio above which nobody wants to know it exactly: measuring ends early once it is surely exceeded.
         exclusive: Makes a context that is held while times are taken, and not while the networks are made ready, such
             as `DeviceLock.exclusive`.
-        base_times: What earlier measurements beside this base have kept, and this one keeps for later ones.
+        known: What earlier measurements beside this base have kept, and this one keeps for later ones.
 
     Raises:
         ConfigError: There is no such runtime on the device, something it needs is missing, or `threads` is less than 1.
@@ -108,8 +109,9 @@ def measure(
         raise ConfigError(f"threads: expected at least 1, got {threads}")
     name = runtime or default_runtime(device)
     check_runtime(name, device)
+    known = known or KnownBase()
     with get_runtime(name)(device, threads) as session:
-        samplers = session.load(candidate, example), session.load(base, example)
+        samplers = session.load(candidate, example), known.load(session, base, example)
         return measure_loaded(
             *samplers,
             session,
@@ -118,7 +120,7 @@ def measure(
             protocol=protocol,
             limit=limit,
             exclusive=exclusive,
-            base_times=base_times,
+            known=known,
         )
 
 
@@ -132,7 +134,7 @@ def measure_loaded(
     protocol: Protocol | None = None,
     limit: float = math.inf,
     exclusive: Callable[[], AbstractContextManager[Any]] = contextlib.nullcontext,
-    base_times: BaseTimes | None = None,
+    known: KnownBase | None = None,
 ) -> Measurement:
     """Measure two networks that a session has made ready to be timed; as `measure` otherwise.
 
@@ -145,14 +147,14 @@ def measure_loaded(
         protocol: As for `measure`.
         limit: As for `measure`.
         exclusive: As for `measure`.
-        base_times: As for `measure`.
+        known: As for `measure`.
     """
     if device.type == "cpu":
         gather_in_huge_pages()  # of forwards too: each network has run once
     with exclusive():
         pair = Pair(candidate, base, protocol or Protocol())
         pair.warm_up()
-        rounds, warning = _take_undisturbed(pair, limit, session.clock, base_times or BaseTimes())
+        rounds, warning = _take_undisturbed(pair, limit, session.clock, known or KnownBase())
     max_error = max(sampler.max_error for sampler in (candidate, base))
     ratio = ratio_of(rounds)
     ratio = ratio.widened(pair.protocol.process_std * ratio.value)
@@ -167,30 +169,30 @@ class _Attempt:
 
 
 def _take_undisturbed(
-    pair: Pair, limit: float, clock: str, base_times: BaseTimes
+    pair: Pair, limit: float, clock: str, known: KnownBase
 ) -> tuple[list[Round], str | None]:
     """Measure, and again where something disturbed it; give the quietest attempt and what disturbed it all the same.
 
     The first measurement cannot tell by others whether something disturbed it, so it makes all attempts.
     """
     attempts: list[_Attempt] = []
-    first = base_times.empty
+    first = known.unmeasured
     while len(attempts) < pair.protocol.attempts:
         rounds = pair.take(limit)
         base_s = quiet_time([r.base for r in rounds]).value
         disturbance = _disturbance(rounds, pair.protocol, clock)
-        disturbance = disturbance or _slowdown(base_s, pair.protocol, base_times)
+        disturbance = disturbance or _slowdown(base_s, pair.protocol, known)
         attempts.append(_Attempt(rounds, base_s, disturbance))
         if ratio_of(rounds).surely_above(limit) or (disturbance is None and not first):
             break
     best = min(attempts, key=lambda a: (a.disturbance is not None, a.base_s))
-    base_times.add(best.base_s)
+    known.add(best.base_s)
     return best.rounds, best.disturbance
 
 
-def _slowdown(base_s: float, protocol: Protocol, base_times: BaseTimes) -> str | None:
+def _slowdown(base_s: float, protocol: Protocol, known: KnownBase) -> str | None:
     """Say by how much the base is slower than in other measurements, where that is more than they differ by."""
-    slower = base_times.slowdown(base_s)
+    slower = known.slowdown(base_s)
     if slower <= protocol.max_slowdown:
         return None
     return f"the base took {slower:.0%} longer than in another measurement: other load"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,7 +12,6 @@ from spnas.latency.estimate import Estimate
 from spnas.latency.runtimes import Sample, Sampler
 
 _QUIET, _QUARTILE_ROUNDS = 0.25, 13  # fewer have no interval of their lower quartile
-_LATEST = 8  # measurements
 _BLOCKS, _BLOCK_BYTES = 3, 4 << 20  # the most of each; about what our networks' activations take
 
 
@@ -155,29 +153,6 @@ def ratio_of(rounds: Sequence[Round]) -> Estimate:
 def quiet_time(samples: Sequence[Sample]) -> Estimate:
     """Estimate what a forward takes while little else goes on, seconds on the clock: the samples' lower quartile."""
     return Estimate.of([sample.clock_s for sample in samples], _QUIET)
-
-
-class BaseTimes:
-    """What the base took in the latest measurements of this process: by that, another one is seen to be disturbed.
-
-    Not in all measurements: a processor that throttles for good is what the network runs on.
-    """
-
-    def __init__(self) -> None:
-        self._seconds: deque[float] = deque(maxlen=_LATEST)
-
-    @property
-    def empty(self) -> bool:
-        """Whether there was no measurement yet."""
-        return not self._seconds
-
-    def add(self, seconds: float) -> None:
-        """Keep the time of a measurement."""
-        self._seconds.append(seconds)
-
-    def slowdown(self, seconds: float) -> float:
-        """Say by what share it took longer than in the quickest of the latest; 0 where there is none."""
-        return seconds / min(self._seconds, default=seconds) - 1
 
 
 def _forwards(sampler: Sampler, sample_s: float) -> int:

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from spnas.architecture import Choice
 from spnas.device import resolve_device
 from spnas.latency import (
-    BaseTimes,
+    KnownBase,
     LatencyTable,
     LayerTimer,
     Measurement,
@@ -54,12 +54,12 @@ class Bench:
     Attributes:
         device: Its name as `resolve_device` takes it.
         runtime: What latency is measured in; None for the device's default.
-        base_times: What the base network, one and the same, took here so far.
+        known: What was learnt here of the base network, one and the same in all measurements.
     """
 
     device: str
     runtime: str | None = None
-    base_times: BaseTimes = field(default_factory=BaseTimes, compare=False, repr=False)
+    known: KnownBase = field(default_factory=KnownBase, compare=False, repr=False)
 
     def describe(self) -> dict[str, Any]:
         """Check that the device and the runtime are there; tell what machine it is, as environment.json holds it.
@@ -98,7 +98,7 @@ class Bench:
             runtime=self.runtime,
             limit=limit,
             exclusive=lock,
-            base_times=self.base_times,
+            known=self.known,
         )
         return Measured(latency, peak_memory_mb(deployed, example, device), forms)
 

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 import numpy as np
 import onnxruntime
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from spnas.latency.runtimes.allocator import keep_freed_memory
 from spnas.latency.runtimes.base import register_runtime
@@ -48,7 +49,5 @@ def onnx_runtime(device: torch.device, threads: int) -> Iterator[DeployedSession
     """Open a session on the CPU with that many threads; see `torch_eager` for the memory that is kept."""
     keep_freed_memory()
 
-    def prepare(network: nn.Module, example: Tensor) -> Forward:
-        return onnx_forward(export(network, example), example, threads)
-
-    yield DeployedSession(NAME, device, torch.float32, cpu_clock(threads), prepare)
+    prepare = partial(onnx_forward, threads=threads)
+    yield DeployedSession(NAME, device, torch.float32, cpu_clock(threads), prepare, export)

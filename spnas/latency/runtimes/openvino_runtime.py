@@ -11,7 +11,7 @@ from functools import partial
 from importlib.util import find_spec
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from spnas.latency.runtimes.allocator import keep_freed_memory
 from spnas.latency.runtimes.base import register_runtime
@@ -35,10 +35,8 @@ def openvino_session(
     """
     keep_freed_memory()
 
-    def prepare(network: nn.Module, example: Tensor) -> Forward:
-        return openvino_forward(export(network, example), example, threads, dtype)
-
-    yield DeployedSession(name, device, dtype, cpu_clock(threads), prepare)
+    prepare = partial(openvino_forward, threads=threads, dtype=dtype)
+    yield DeployedSession(name, device, dtype, cpu_clock(threads), prepare, export)
 
 
 def openvino_forward(

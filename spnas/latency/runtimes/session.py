@@ -5,17 +5,35 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from spnas.latency.runtimes.base import Sampler
 from spnas.latency.runtimes.clocks import Clock, Forward
-from spnas.latency.runtimes.output_check import check_output, effective_dtype, expect
+from spnas.latency.runtimes.output_check import Expected, check_output, effective_dtype, expect
 
-# Makes a network ready to run on an input: both in float32 on the CPU, the network in eval mode and free to be changed.
+# Gives a network in the format that the runtime reads: it and an input are in float32 on the CPU, in eval mode.
+Convert = Callable[[nn.Module, Tensor], Any]
+# Makes a network ready to run on an input: what `Convert` gave, else the network itself, then free to be changed.
 # The forward gives the output as tensors or arrays.
-Prepare = Callable[[nn.Module, Tensor], Forward]
+Prepare = Callable[[Any, Tensor], Forward]
+
+
+@dataclass(frozen=True)
+class Converted:
+    """A network as a session opens it.
+
+    Attributes:
+        network: What the runtime makes ready.
+        image: The input that it is made ready for, float32 on the CPU.
+        expected: What it is to give for that.
+    """
+
+    network: Any
+    image: Tensor
+    expected: Expected
 
 
 @dataclass(frozen=True)
@@ -28,6 +46,7 @@ class DeployedSession:
         dtype: Type of the numbers that they are run in.
         timer: The clock for ratios.
         prepare: What the runtime does with a network.
+        convert: What is done before that once, where the result may be opened again and again: a file format.
     """
 
     runtime: str
@@ -35,6 +54,7 @@ class DeployedSession:
     dtype: torch.dtype
     timer: Clock
     prepare: Prepare
+    convert: Convert | None = None
 
     @property
     def clock(self) -> str:
@@ -47,13 +67,27 @@ class DeployedSession:
         Raises:
             SpnasError: The network gives another output in the runtime.
         """
+        return self.open(self.converted(model, example))
+
+    def converted(self, model: nn.Module, example: Tensor) -> Converted:
+        """Do the part of `load` that need not be done again for the same network, where there is a `convert`."""
         image = example.detach().cpu().float()
         network = inference_copy(model)
-        dtype = effective_dtype(self.dtype, self.device)
-        expected = expect(network, image, dtype, self.device)
+        expected = expect(network, image, effective_dtype(self.dtype, self.device), self.device)
+        if self.convert is None:
+            return Converted(network, image, expected)
         with torch.inference_mode():
-            forward = self.prepare(network, image)
-            off = check_output(self.runtime, forward(), expected)
+            return Converted(self.convert(network, image), image, expected)
+
+    def open(self, found: Converted) -> Sampler:
+        """Do the rest of `load`.
+
+        Raises:
+            SpnasError: The network gives another output in the runtime.
+        """
+        with torch.inference_mode():
+            forward = self.prepare(found.network, found.image)
+            off = check_output(self.runtime, forward(), found.expected)
         return Sampler(torch.inference_mode()(lambda n: self.timer.sample(forward, n)), off)
 
 

@@ -18,8 +18,8 @@ import torch
 from torch import Tensor, nn
 
 from spnas.errors import ConfigError
-from spnas.latency import BaseTimes, Measurement, Protocol, measure
-from spnas.latency.runtimes import Sample, Sampler, base
+from spnas.latency import KnownBase, Measurement, Protocol, measure
+from spnas.latency.runtimes import Sample, Sampler, base, onnx_export, onnx_runtime
 
 CPU = torch.device("cpu")
 IMAGE = torch.zeros(1, 3, 8, 8)
@@ -73,7 +73,7 @@ def scripted_measure(
     other: Callable[[int], float],
     limit: float = math.inf,
     protocol: Protocol | None = None,
-    base_times: BaseTimes | None = None,
+    base: KnownBase | None = None,
 ) -> Measurement:
     return measure(
         Timed("candidate", candidate),
@@ -83,13 +83,13 @@ def scripted_measure(
         runtime="scripted",
         limit=limit,
         protocol=protocol,
-        base_times=base_times,
+        known=base,
     )
 
 
-def known(*seconds: float) -> BaseTimes:
+def known(*seconds: float) -> KnownBase:
     """What the base took in earlier measurements."""
-    times = BaseTimes()
+    times = KnownBase()
     for each in seconds:
         times.add(each)
     return times
@@ -144,7 +144,7 @@ def test_a_base_that_slows_down_once_is_measured_again(session: ScriptedSession)
     def slows_down(n: int) -> float:
         return 0.02 if n < BEFORE + 7 else 0.026
 
-    found = scripted_measure(lambda n: 0.01, slows_down, protocol=FEWEST, base_times=known(0.026))
+    found = scripted_measure(lambda n: 0.01, slows_down, protocol=FEWEST, base=known(0.026))
     assert found.warning is None
     assert found.ratio == pytest.approx(0.01 / 0.026)
     assert found.ratio_std == pytest.approx(0.0, abs=1e-9)
@@ -180,7 +180,7 @@ def test_a_base_that_was_quicker_in_another_measurement_is_measured_again(
     session: ScriptedSession,
 ) -> None:
     found = scripted_measure(
-        in_attempts(0.02, 0.01), in_attempts(0.021, 0.0205), protocol=FEWEST, base_times=known(0.02)
+        in_attempts(0.02, 0.01), in_attempts(0.021, 0.0205), protocol=FEWEST, base=known(0.02)
     )
     assert (found.ratio, found.warning) == (pytest.approx(0.01 / 0.0205), None)
     assert len(session.asked) == 2 * (BEFORE + 2 * 15)
@@ -194,7 +194,7 @@ def test_where_it_stays_slower_its_quickest_attempt_counts_with_a_warning(
         in_attempts(0.03, 0.01, 0.02),
         in_attempts(0.022, 0.021, 0.023),
         protocol=FEWEST,
-        base_times=times,
+        base=times,
     )
     assert found.ratio == pytest.approx(0.01 / 0.021)
     assert found.warning == "the base took 5% longer than in another measurement: other load"
@@ -205,19 +205,19 @@ def test_a_base_that_stays_slower_is_what_it_is_after_a_while(session: ScriptedS
     """As of a processor that got warm."""
     times = known(0.02)
     warnings = [
-        scripted_measure(lambda n: 0.01, lambda n: 0.025, protocol=FEWEST, base_times=times).warning
+        scripted_measure(lambda n: 0.01, lambda n: 0.025, protocol=FEWEST, base=times).warning
         for _ in range(10)
     ]
     assert [warning is None for warning in warnings] == [False] * 8 + [True] * 2
 
 
 def test_of_the_first_measurements_attempts_the_quickest_counts(session: ScriptedSession) -> None:
-    times = BaseTimes()
+    times = KnownBase()
     found = scripted_measure(
         in_attempts(0.03, 0.01, 0.02),
         in_attempts(0.022, 0.021, 0.023),
         protocol=FEWEST,
-        base_times=times,
+        base=times,
     )
     assert (found.ratio, found.warning) == (pytest.approx(0.01 / 0.021), None)
     assert times.slowdown(0.042) == pytest.approx(1.0)
@@ -228,7 +228,7 @@ def test_noise_and_small_drifts_are_no_reason_to_warn(session: ScriptedSession) 
     found = scripted_measure(
         lambda n: 0.01 * rng.normal(1, 0.05),
         lambda n: 0.02 * rng.normal(1, 0.05) * (1 + n / 1000),
-        base_times=known(0.02),
+        base=known(0.02),
     )
     assert found.warning is None
     assert found.ratio_low < 0.5 < found.ratio_high
@@ -282,6 +282,27 @@ def test_several_threads_are_measured_on_the_wall_clock() -> None:
         network, network, torch.rand(2, 3, 16, 16), device=CPU, threads=2, protocol=QUICK
     )
     assert (found.clock, found.threads) == ("wall", 2)
+
+
+def test_the_base_is_exported_once_for_an_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    exported: list[nn.Module] = []
+
+    def export(network: nn.Module, example: Tensor) -> bytes:
+        exported.append(network)
+        return onnx_export.export(network, example)
+
+    monkeypatch.setattr(onnx_runtime, "export", export)
+    image, other, network, seen = (
+        torch.rand(1, 3, 32, 32),
+        torch.rand(1, 3, 16, 16),
+        conv_net(4),
+        KnownBase(),
+    )
+    for example, networks in ((image, 2), (image, 1), (other, 2)):
+        exported.clear()
+        found = measure(conv_net(64), network, example, device=CPU, protocol=QUICK, known=seen)
+        assert len(exported) == networks
+        assert found.ratio > 1.0
 
 
 def test_what_is_measured_stays_as_it_is() -> None:

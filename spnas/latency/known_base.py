@@ -1,0 +1,46 @@
+"""What a process has learnt of the base network, which every candidate is measured beside."""
+
+from __future__ import annotations
+
+from collections import deque
+
+from torch import Tensor, nn
+
+from spnas.latency.runtimes import Sampler, Session
+from spnas.latency.runtimes.session import Converted, DeployedSession
+
+_LATEST = 8  # measurements
+
+
+class KnownBase:
+    """The base network in the runtime's format, and what it took in the latest measurements.
+
+    By the times another measurement is seen to be disturbed. Not by all there were: a processor that throttles for good
+    is what the network runs on. For one base network, which is not changed, in one runtime.
+    """
+
+    def __init__(self) -> None:
+        self._seconds: deque[float] = deque(maxlen=_LATEST)
+        self._converted: tuple[nn.Module, Tensor, Converted] | None = None
+
+    @property
+    def unmeasured(self) -> bool:
+        """Whether there was no measurement yet."""
+        return not self._seconds
+
+    def add(self, seconds: float) -> None:
+        """Keep the time of a forward in a measurement."""
+        self._seconds.append(seconds)
+
+    def slowdown(self, seconds: float) -> float:
+        """Say by what share it took longer than in the quickest of the latest measurements; 0 where there is none."""
+        return seconds / min(self._seconds, default=seconds) - 1
+
+    def load(self, session: Session, base: nn.Module, example: Tensor) -> Sampler:
+        """Do what `Session.load` does, without converting the same base for the same input once more."""
+        if not isinstance(session, DeployedSession) or session.convert is None:
+            return session.load(base, example)
+        kept = self._converted
+        if kept is None or kept[0] is not base or kept[1] is not example:
+            kept = self._converted = base, example, session.converted(base, example)
+        return session.open(kept[2])
