@@ -25,6 +25,7 @@ CONTENDERS = {
     **{name: {"sampler": name, "table_share": 0} for name in ("tpe", "nsga2", "random")},
     "no-stopping": {"sampler": "latency-aware", "scheduler": "none"},
     "epsilon-net": {"sampler": "latency-aware", "scheduler": "epsilon-net"},
+    "random-no-stopping": {"sampler": "random", "table_share": 0, "scheduler": "none"},
 }
 SHARES = (0.5, 1.0)  # of the budget
 _WORST = 0.5  # of the base's accuracy

@@ -104,6 +104,12 @@ def main() -> None:
         if name != "report":
             sub.add_argument("--imgsz", type=int, default=160)
             sub.add_argument("--architectures", type=int, default=25)
+        if name == "stopping":
+            sub.add_argument(
+                "--trials",
+                type=Path,
+                help="a run whose trials take the place of the long trainings",
+            )
         if name == "run":
             sub.add_argument("--data", required=True)
             sub.add_argument(

@@ -1,10 +1,11 @@
-"""What early stopping saves on real learning curves: those of the long trainings that proxies are compared with."""
+"""What early stopping saves on real learning curves: the proxies' ground truth's, or those of a search without it."""
 
 from __future__ import annotations
 
 import argparse
 import copy
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,32 +16,76 @@ from proxies import TRUTH, draw_architectures
 from spnas.latency import measure
 from spnas.networks import apply_architecture, deploy_model
 from spnas.runs.pareto import hypervolume
+from spnas.runs.table import read_trials, table_columns
 from spnas.search.environment import machine_line
 from spnas.search.scheduler import make_rule
 from spnas.spaces import load_space
 
 ORDERS = 200  # in which the architectures are met, for each seed of the trainings
 RULES = ("epsilon-net", "promise")
-WORST_ACCURACY, WORST_RATIO = 0.5, 1.25  # of the base's
+_WORST_ACCURACY = 0.5  # of the base's
 
 Curves = pd.DataFrame  # a row an architecture, a column an epoch
 
 
-def write_stopping(args: argparse.Namespace) -> None:
-    """Meet the architectures in many orders with each rule, and print what is spent and what front is found."""
+@dataclass(frozen=True)
+class Setting:
+    """Architectures that were all trained to the end.
+
+    Attributes:
+        curves: By seed.
+        ratios: Latency over the base's, by architecture; the base is number 0.
+        worst_ratio: At which the hypervolume's area ends.
+        fixed: What a trial costs beside its epochs, in epochs.
+    """
+
+    curves: dict[int, Curves]
+    ratios: pd.Series
+    worst_ratio: float
+    fixed: float = 0.0
+
+    @property
+    def final(self) -> pd.Series:
+        """The accuracies at the end, means over the seeds."""
+        return sum(curve.iloc[:, -1] for curve in self.curves.values()) / len(self.curves)
+
+
+def of_truth(args: argparse.Namespace) -> Setting:
+    """Take the long trainings."""
     table = pd.read_csv(args.csv)
     truth = table[table.proxy == TRUTH]
     curves = {
         seed: part.pivot_table(index="architecture", columns="epochs", values="score")
         for seed, part in truth.groupby("seed")
     }
-    ratios = latencies(args)
-    final = sum(curve.iloc[:, -1] for curve in curves.values()) / len(curves)
+    return Setting(curves, latencies(args), 1.25)
+
+
+def of_run(run: Path) -> Setting:
+    """Take the complete trials of a search, with what they cost there."""
+    trials = read_trials(run / "trials.csv")
+    metric = table_columns(trials).metric
+    trials = trials[trials.state == "complete"].set_index("trial")
+    rungs = pd.read_csv(run / "rungs.csv")
+    curve = rungs.pivot_table(index="trial", columns="epochs", values=metric).loc[trials.index]
+    epochs = int(trials.epochs.max())
+    curve[epochs] = trials[metric]
+    an_epoch = (trials.train_s / trials.epochs).median()
+    fixed = (trials.device_s - trials.train_s).median() / an_epoch
+    curve.index = trials.index = range(len(trials))
+    return Setting({0: curve}, trials.latency_ratio, 1.0, fixed)
+
+
+def write_stopping(args: argparse.Namespace) -> None:
+    """Meet the architectures in many orders with each rule, and print what is spent and what front is found."""
+    setting = of_run(args.trials) if args.trials else of_truth(args)
+    curves = setting.curves
     *rungs, epochs = next(iter(curves.values())).columns
     print(
-        f"{len(final)} architectures of {args.space}, {epochs} epochs, rungs {', '.join(map(str, rungs))}; the "
+        f"{len(setting.final)} architectures of {args.space}, {epochs} epochs, rungs {', '.join(map(str, rungs))}; the "
         f"curves of {len(curves)} seeds, the architectures in {ORDERS} orders for each. Means; cost as a share of "
-        "training all of them fully, hypervolume (by the mean of the seeds) as a share of that of all.\n"
+        f"training all of them fully (a trial costs as much as {setting.fixed:.1f} epochs beside them), hypervolume "
+        "(by the mean of the seeds) as a share of that of all.\n"
     )
     print(
         "| scheduler | cost | hypervolume | without, at that cost | without, at twice that cost |"
@@ -48,7 +93,7 @@ def write_stopping(args: argparse.Namespace) -> None:
     print("|---|---|---|---|---|")
     for rule in RULES:
         rows = [
-            _meet(curve, ratios, final, rule, np.random.default_rng([seed, order]))
+            _meet(setting, curve, rule, np.random.default_rng([seed, order]))
             for seed, curve in curves.items()
             for order in range(ORDERS)
         ]
@@ -75,13 +120,14 @@ def latencies(args: argparse.Namespace) -> pd.Series:
 
 
 def _meet(
-    curve: Curves, ratios: pd.Series, final: pd.Series, name: str, rng: np.random.Generator
+    setting: Setting, curve: Curves, name: str, rng: np.random.Generator
 ) -> tuple[float, float, float, float]:
     """Meet all architectures in one order, the base first."""
+    ratios = setting.ratios
     *rungs, epochs = curve.columns
     rule = make_rule(name, tuple(rungs))
     order = [0, *rng.permutation(np.arange(1, len(curve)))]
-    spent, complete = 0, []
+    spent, complete = 0.0, []
     for number in order:
         done = next(
             (
@@ -91,20 +137,21 @@ def _meet(
             ),
             epochs,
         )
-        spent += done
+        spent += setting.fixed + done
         if done == epochs:
             rule.complete(number, curve.at[number, epochs], ratios[number])
             complete.append(number)
-    trained = spent / epochs  # full trainings
-    there = [_volume(order[: int(many)], ratios, final) for many in (trained, 2 * trained)]
-    whole = _volume(order, ratios, final)
+    trained = spent / (setting.fixed + epochs)  # full trainings
+    there = [_volume(order[: int(many)], setting) for many in (trained, 2 * trained)]
+    whole = _volume(order, setting)
     return (
         trained / len(order),
-        _volume(complete, ratios, final) / whole,
+        _volume(complete, setting) / whole,
         *(volume / whole for volume in there),
     )
 
 
-def _volume(numbers: Sequence[int], ratios: pd.Series, final: pd.Series) -> float:
-    worst = WORST_ACCURACY * final[0]
-    return hypervolume(list(final[numbers]), list(ratios[numbers]), (worst, WORST_RATIO))
+def _volume(numbers: Sequence[int], setting: Setting) -> float:
+    final, worst = setting.final, _WORST_ACCURACY * setting.final[0]
+    ratios = setting.ratios[numbers]
+    return hypervolume(list(final[numbers]), list(ratios), (worst, setting.worst_ratio))

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 from collections import deque
 
+import numpy as np
 from torch import Tensor, nn
 
 from spnas.latency.runtimes import Sampler, Session
 from spnas.latency.runtimes.session import Converted, DeployedSession
 
 _LATEST = 8  # measurements
+_QUICK = 0.25
 
 
 class KnownBase:
     """The base network in the runtime's format, and what it took in the latest measurements.
 
-    By the times another measurement is seen to be disturbed. Not by all there were: a processor that throttles for good
-    is what the network runs on. For one base network, which is not changed, in one runtime.
+    By the times another measurement is seen to be disturbed: one that takes longer than the quicker of them did. The
+    latest, since a processor that throttles for good is what the network runs on. For one base network, which is not
+    changed, in one runtime.
     """
 
     def __init__(self) -> None:
@@ -33,8 +36,10 @@ class KnownBase:
         self._seconds.append(seconds)
 
     def slowdown(self, seconds: float) -> float:
-        """Say by what share it took longer than in the quickest of the latest measurements; 0 where there is none."""
-        return seconds / min(self._seconds, default=seconds) - 1
+        """Say by what share it took longer than in the quickest quarter of them; 0 where there is none."""
+        if self.unmeasured:
+            return 0.0
+        return seconds / float(np.quantile(self._seconds, _QUICK)) - 1
 
     def load(self, session: Session, base: nn.Module, example: Tensor) -> Sampler:
         """Do what `Session.load` does, without converting the same base for the same input once more."""

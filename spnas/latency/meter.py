@@ -195,7 +195,7 @@ def _slowdown(base_s: float, protocol: Protocol, known: KnownBase) -> str | None
     slower = known.slowdown(base_s)
     if slower <= protocol.max_slowdown:
         return None
-    return f"the base took {slower:.0%} longer than in another measurement: other load"
+    return f"the base took {slower:.0%} longer than in other measurements: other load"
 
 
 def _disturbance(rounds: Sequence[Round], protocol: Protocol, clock: str) -> str | None:

@@ -35,7 +35,7 @@ class Protocol:
         max_drift: A base that moves by more than this share from the first half of the rounds to the second shows
             throttling or interference.
         max_waiting: So does a thread that waits for its processor for more than this share of the time.
-        max_slowdown: So does a base that takes longer by more than this share than in another one of the latest
+        max_slowdown: So does a base that takes longer by more than this share than in the quicker ones of the latest
             measurements of this process.
         process_std: How much the ratio differs from process to process, whatever the rounds in each say; a standard
             deviation, as a share of it (`benchmarks/latency_repeatability.py`).
