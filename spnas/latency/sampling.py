@@ -17,7 +17,7 @@ _BLOCKS, _BLOCK_BYTES = 3, 4 << 20  # the most of each; about what our networks'
 
 @dataclass(frozen=True)
 class Protocol:
-    """How long and how often to measure; the defaults take up to 1.5 s where a forward takes less than 20 ms.
+    """How long and how often to measure; an attempt takes up to 1.5 s where a forward takes less than 20 ms.
 
     Attributes:
         sample_s: A sample is as many forwards in a row as fill this time, at least one; seconds.
@@ -97,7 +97,7 @@ class Pair:
     def warm_up(self) -> None:
         """Sample until both networks' times are stable, or it has taken long enough."""
         rounds: list[Round] = []
-        while len(rounds) < 3 or self._seconds(rounds) < self.protocol.warmup_s:
+        while len(rounds) < 3 or self.seconds(rounds) < self.protocol.warmup_s:
             rounds.append(self._round())
             if _stable([r.candidate for r in rounds], self.protocol.stable) and _stable(
                 [r.base for r in rounds], self.protocol.stable
@@ -109,12 +109,17 @@ class Pair:
         rounds = [self._round() for _ in range(self.protocol.min_rounds)]
         while True:
             ratio = ratio_of(rounds)
-            seconds = self._seconds(rounds)
+            seconds = self.seconds(rounds)
             if ratio.surely_above(limit) or self.protocol.done(
                 len(rounds), seconds, ratio.half_width
             ):
                 return rounds
             rounds.append(self._round())
+
+    def seconds(self, rounds: Sequence[Round]) -> float:
+        """Wall time that the rounds took."""
+        own, base = self._forwards
+        return sum(own * r.candidate.wall_s + base * r.base.wall_s for r in rounds)
 
     def _round(self) -> Round:
         moving = [
@@ -127,11 +132,6 @@ class Pair:
         )
         del moving
         return Round(candidate, base)
-
-    def _seconds(self, rounds: Sequence[Round]) -> float:
-        """Wall time that the rounds took."""
-        own, base = self._forwards
-        return sum(own * r.candidate.wall_s + base * r.base.wall_s for r in rounds)
 
 
 def ratio_of(rounds: Sequence[Round]) -> Estimate:

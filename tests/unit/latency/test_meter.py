@@ -223,6 +223,14 @@ def test_of_the_first_measurements_attempts_the_quickest_counts(session: Scripte
     assert times.slowdown(0.042) == pytest.approx(1.0)
 
 
+def test_a_first_measurement_of_slow_networks_is_made_once(session: ScriptedSession) -> None:
+    found = scripted_measure(
+        in_attempts(0.3, 0.1, 0.2), in_attempts(0.22, 0.21, 0.23), protocol=FEWEST
+    )
+    assert found.ratio == pytest.approx(0.3 / 0.22)
+    assert len(session.asked) == 2 * (BEFORE + 15)
+
+
 def test_noise_and_small_drifts_are_no_reason_to_warn(session: ScriptedSession) -> None:
     rng = np.random.default_rng(0)
     found = scripted_measure(
