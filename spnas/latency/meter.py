@@ -173,19 +173,19 @@ def _take_undisturbed(
 ) -> tuple[list[Round], str | None]:
     """Measure, and again where something disturbed it; give the quietest attempt and what disturbed it all the same.
 
-    The first measurement cannot tell by others whether something disturbed it, so it makes all attempts, unless they
-    take longer than those of networks of some milliseconds.
+    The first measurement cannot tell by others whether something disturbed it, so it makes all its attempts, unless
+    they take longer than those of networks of some milliseconds.
     """
-    attempts: list[_Attempt] = []
-    first, spent_s = known.unmeasured, 0.0
-    while len(attempts) < pair.protocol.attempts:
+    protocol, attempts, spent_s = pair.protocol, list[_Attempt](), 0.0
+    first = known.unmeasured
+    most = protocol.first_attempts if first else protocol.attempts
+    while len(attempts) < most:
         rounds = pair.take(limit)
         spent_s += pair.seconds(rounds)
         base_s = quiet_time([r.base for r in rounds]).value
-        disturbance = _disturbance(rounds, pair.protocol, clock)
-        disturbance = disturbance or _slowdown(base_s, pair.protocol, known)
+        disturbance = _disturbance(rounds, protocol, clock) or _slowdown(base_s, protocol, known)
         attempts.append(_Attempt(rounds, base_s, disturbance))
-        repeat = first and spent_s < pair.protocol.attempts * pair.protocol.enough_s
+        repeat = first and spent_s < most * protocol.enough_s
         if ratio_of(rounds).surely_above(limit) or (disturbance is None and not repeat):
             break
     best = min(attempts, key=lambda a: (a.disturbance is not None, a.base_s))

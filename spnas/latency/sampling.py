@@ -30,8 +30,8 @@ class Protocol:
         enough_s: No more than `rounds` once this time is over; seconds.
         limit_s: No more than `min_rounds` once this time is over, for networks of seconds a forward; seconds.
         min_rounds: Rounds below which there is no interval of the median.
-        attempts: So often it is measured at most, where throttling or interference shows, and in a process's first
-            measurement; the quickest counts.
+        attempts: So often it is measured at most, where throttling or interference shows; the quickest counts.
+        first_attempts: So often a process's first measurement is made; the quickest counts.
         max_drift: A base that moves by more than this share from the first half of the rounds to the second shows
             throttling or interference.
         max_waiting: So does a thread that waits for its processor for more than this share of the time.
@@ -50,7 +50,8 @@ class Protocol:
     enough_s: float = 1.2
     limit_s: float = 20.0
     min_rounds: int = 6
-    attempts: int = 3
+    attempts: int = 2
+    first_attempts: int = 3
     max_drift: float = 0.1
     max_waiting: float = 0.2
     max_slowdown: float = 0.05
