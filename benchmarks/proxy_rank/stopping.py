@@ -65,7 +65,7 @@ def of_run(run: Path) -> Setting:
     """Take the complete trials of a search, with what they cost there."""
     trials = read_trials(run / "trials.csv")
     metric = table_columns(trials).metric
-    trials = trials[trials.state == "complete"].set_index("trial")
+    trials = trials[trials.state == "complete"].set_index("trial").sort_index()
     rungs = pd.read_csv(run / "rungs.csv")
     curve = rungs.pivot_table(index="trial", columns="epochs", values=metric).loc[trials.index]
     epochs = int(trials.epochs.max())

@@ -170,14 +170,16 @@ def test_what_was_measured_in_a_running_search_agrees_with_what_an_idle_machine_
     plan = make_plan(config)
     evaluator = Evaluator(plan.settings(run.base_weights))
     records = read_records(run.trials)
-    measured = [r for r in records if r.trial > 0 and r.latency_ratio and not r.latency_warning]
-    assert measured
+    measured = [r for r in records if r.trial > 0 and r.latency_ratio]
+    assert len(measured) >= 2
+    undisturbed = [r for r in measured if not r.latency_warning]
+    assert undisturbed
     if plan.slots > 1:  # the last one may be alone
         assert any(overlap(found, other) for found in measured for other in records)
-    for found in measured:
+    for found in undisturbed:
         model = evaluator.assemble(found.architecture)
-        # An interval of 95% misses one time in twenty, more often beside other machines' work, which comes and goes.
-        assert any(agree(found, evaluator.measure(model, Evaluation())) for _ in range(6))
+        # An interval of 95% misses one time in twenty: where the first does not agree, two more are asked.
+        assert any(agree(found, evaluator.measure(model, Evaluation())) for _ in range(3))
 
 
 def test_the_pareto_command_shows_the_front(classification_run: Path) -> None:
