@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
+import inspect
 import json
 import logging
 import math
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
@@ -68,8 +71,9 @@ class LayerTimes:
 class LayerTimer:
     """Times layers on one device in one runtime; what it has measured once it reads from the cache folder.
 
-    A measurement is known again by the operator, its parameters, the convolution's geometry, what surrounds it, the
-    input's shape, the device's name, the runtime, the number of threads and the versions of spnas and of the runtimes.
+    A measurement is known again by the operator, the file that defines it, its parameters and forms, the convolution's
+    geometry, what surrounds it, the input's shape, the device's name, the runtime, the number of threads and the
+    versions of spnas and of the runtimes.
 
     Args:
         device: Where to measure.
@@ -191,12 +195,24 @@ def _description(operator: Operator, shape: Sequence[int]) -> dict[str, Any]:
     act = None if host.act is None or host.applies_act else type(host.act).__name__
     return {
         "operator": f"{type(operator).__module__} {operator.choice}",
+        "source": _source(type(operator)),
+        "forms": list(operator.forms(shape)),
         "site": asdict(replace(operator.site, name="")),
         "act": act,
         "applies_act": host.applies_act,
         "bn": host.bn,
         "shape": list(shape),
     }
+
+
+@functools.cache
+def _source(operator: type[Operator]) -> str | None:
+    """Give a digest of the file that defines an operator, so that one that is worked on is measured anew."""
+    try:
+        source = inspect.getsource(sys.modules[operator.__module__])
+    except (OSError, TypeError, KeyError):
+        return None  # defined where there is no file, such as at an interpreter's prompt
+    return hashlib.sha256(source.encode()).hexdigest()[:16]
 
 
 def _versions() -> dict[str, str]:

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import copy
 import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -43,12 +45,15 @@ class Ghost(Operator):
     """
 
     name = "ghost"
+    form = "repeat"
 
     def __init__(self, site: ConvSite, host: Host, *, ratio: float) -> None:
         super().__init__(site, host, ratio=ratio)
         expansion = round(1 / ratio)
         made = math.ceil(site.out_channels / expansion)
-        cheap = made * (expansion - 1)
+        self.cheap_each = expansion - 1  # filters that read a primary map
+        self.cheap_outputs = site.out_channels - made  # the others are cut off
+        cheap = made * self.cheap_each
         self.primary = nn.Conv2d(
             site.in_channels,
             made,
@@ -60,8 +65,9 @@ class Ghost(Operator):
         )
         self.primary_bn = self.norm(made)
         self.inner_act = _inner_act(host)
+        # Each of its channels has a map of its own, see `_cheap_maps`.
         self.cheap = nn.Conv2d(
-            made, cheap, CHEAP_KERNEL, padding=CHEAP_KERNEL // 2, groups=made, bias=False
+            cheap, cheap, CHEAP_KERNEL, padding=CHEAP_KERNEL // 2, groups=cheap, bias=False
         )
         self.cheap_bn = self.norm(cheap)
 
@@ -91,7 +97,7 @@ class Ghost(Operator):
         self.primary.weight.copy_(conv.weight[:made])
         norm[:made].write(self.primary_bn)
         targets = torch.arange(made, self.site.out_channels)
-        sources = (targets - made) // (self.cheap.out_channels // made)
+        sources = (targets - made) // self.cheap_each
         likeness = _cosine(conv.weight.flatten(1), targets, sources)
         centre, used = CHEAP_KERNEL // 2, len(targets)
         self.cheap.weight[:used] = 0
@@ -104,31 +110,44 @@ class Ghost(Operator):
     def fit(self, conv: nn.Conv2d, bn: nn.BatchNorm2d | None, inputs: Tensor) -> None:
         """Keep the first filters; regress each other channel on the 3x3 pixels of the map that its filter reads."""
         self.inherit(conv, bn)
-        made, used = self.primary.out_channels, self.site.out_channels - self.primary.out_channels
+        made, used = self.primary.out_channels, self.cheap_outputs
         plain = plain_output(conv, bn, inputs)
         maps, targets = self.inner_act(plain[:, :made]), plain[:, made:]
         pixels = PixelSample.of(targets, _CHEAP_PIXELS)
-        sources = torch.arange(used) // (self.cheap.out_channels // made)
+        sources = torch.arange(used) // self.cheap_each
         patches = pixels.patches(maps, self.cheap).transpose(0, 1)[sources]  # (used, P, taps)
         weights = regress(patches, pixels.values(targets).T[:, :, None])
         self.cheap.weight[:used] = weights.view(used, 1, CHEAP_KERNEL, CHEAP_KERNEL)
-        match_statistics(self.cheap_bn, self.cheap(maps))
+        match_statistics(self.cheap_bn, self._cheap_maps(maps))
         self.cheap_bn.bias[:used] = targets.mean((0, 2, 3))
 
+    def forms(self, shape: Sequence[int]) -> tuple[str, ...]:
+        """Name both where a primary map is read by several cheap filters."""
+        return tuple(FORMS) if self.cheap_each > 1 else (self.form,)
+
     def deploy(self) -> nn.Module:
-        """Give the same module with each BatchNorm folded into the convolution before it."""
-        return GhostDeployed(self).eval()
+        """Give the same module with each BatchNorm folded into the convolution before it, in the form that is set."""
+        return FORMS[self.form](self).eval()
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(N, Cin, H, W)` to `(N, Cout, H', W')`."""
         made = self.primary_bn(self.primary(x))
         inner = self.inner_act(made)
-        cheap = self.act(self.cheap_bn(self.cheap(inner)))
+        cheap = self.act(self.cheap_bn(self._cheap_maps(inner)))
         first = made if self.host.applies_act else inner
         return torch.cat([first, cheap], 1)[:, : self.site.out_channels]
 
+    def _cheap_maps(self, inner: Tensor) -> Tensor:
+        """Apply the cheap filters, each primary map repeated for those that read it.
 
-class GhostDeployed(nn.Module):
+        Depthwise convolutions with more than one output for an input take twice as long on a CPU.
+        """
+        each = self.cheap_each
+        maps: Tensor = self.cheap(inner if each == 1 else inner.repeat_interleave(each, 1))
+        return maps
+
+
+class GhostDeployed(nn.Module, ABC):
     """A ghost operator for inference: two biased convolutions.
 
     Args:
@@ -138,18 +157,62 @@ class GhostDeployed(nn.Module):
     def __init__(self, operator: Ghost) -> None:
         super().__init__()
         self.primary = fold(operator.primary, operator.primary_bn)
-        self.cheap = fold(operator.cheap, operator.cheap_bn)
         self.inner_act = copy.deepcopy(operator.inner_act)
         self.act = copy.deepcopy(operator.act)
         self.host_applies_act = operator.host.applies_act
-        self.out_channels = operator.site.out_channels
+
+    @abstractmethod
+    def cheap_maps(self, inner: Tensor) -> Tensor:
+        """Give the outputs after the primary ones, `(N, Cout - m, H', W')`, from the primary maps, activated."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(N, Cin, H, W)` to `(N, Cout, H', W')`."""
         made = self.primary(x)
         inner = self.inner_act(made)
         first = made if self.host_applies_act else inner
-        return torch.cat([first, self.act(self.cheap(inner))], 1)[:, : self.out_channels]
+        return torch.cat([first, self.act(self.cheap_maps(inner))], 1)
+
+
+class Repeat(GhostDeployed):
+    """Each primary map is repeated for the filters that read it, and those that would be cut off are left out."""
+
+    def __init__(self, operator: Ghost) -> None:
+        super().__init__(operator)
+        made, used = operator.primary.out_channels, operator.cheap_outputs
+        self.cheap = fold(operator.cheap, operator.cheap_bn)
+        self.cheap.in_channels = self.cheap.out_channels = self.cheap.groups = used
+        for parameter in self.cheap.parameters():
+            parameter.data = parameter.data[:used].clone()
+        self.sources: Tensor | None
+        sources = torch.arange(used, device=self.cheap.weight.device) // operator.cheap_each
+        self.register_buffer("sources", None if used == made else sources)
+
+    def cheap_maps(self, inner: Tensor) -> Tensor:
+        """Repeat the maps and apply the filters."""
+        maps: Tensor = self.cheap(
+            inner if self.sources is None else inner.index_select(1, self.sources)
+        )
+        return maps
+
+
+class Multiplier(GhostDeployed):
+    """The depthwise convolution has several outputs for each primary map; those that are too many are cut off."""
+
+    def __init__(self, operator: Ghost) -> None:
+        super().__init__(operator)
+        self.outputs = operator.cheap_outputs
+        self.cheap = fold(operator.cheap, operator.cheap_bn)
+        self.cheap.in_channels = self.cheap.groups = operator.primary.out_channels
+
+    def cheap_maps(self, inner: Tensor) -> Tensor:
+        """Apply the filters."""
+        maps: Tensor = self.cheap(inner)
+        # A slice of all is a copy in ONNX Runtime.
+        return maps if self.outputs == self.cheap.out_channels else maps[:, : self.outputs]
+
+
+# By name, the default first.
+FORMS: dict[str, type[GhostDeployed]] = {"repeat": Repeat, "multiplier": Multiplier}
 
 
 def _inner_act(host: Host) -> nn.Module:

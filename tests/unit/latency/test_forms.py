@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import json
+import linecache
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -133,6 +136,41 @@ def test_what_a_time_depends_on_is_measured_apart(
     shape = (2 if what == "batch" else 1, 16, 8, 10 if what == "shape" else 8)
     timer.time(build_operator(Choice.parse(text), SITE, host), shape)
     assert LOADED
+
+
+def written(folder: Path, body: str) -> Operator:
+    """Make an operator of a class whose file says so; it is otherwise spconv."""
+    file = folder / "worked_on.py"
+    file.write_text(
+        f"from spnas.operators.spconv import SPConv\n\nclass WorkedOn(SPConv):\n    {body}\n"
+    )
+    linecache.clearcache()  # each of these is another process's
+    spec = importlib.util.spec_from_file_location("worked_on", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = sys.modules["worked_on"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    made: Operator = module.WorkedOn(SITE, Host(nn.SiLU()), ratio=0.5)
+    return made
+
+
+def test_an_operator_that_was_worked_on_is_measured_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By its file's text, and by the forms it has, which may come from elsewhere."""
+    monkeypatch.setitem(sys.modules, "worked_on", sys)  # put back as it was
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)  # two versions within a second
+    cache = tmp_path / "cache"
+    bodies = ["pass", "pass", "pass  # faster", "pass"]
+    measured = []
+    for number, body in enumerate(bodies):
+        operator = written(tmp_path, body)
+        if number == 3:
+            monkeypatch.setattr(operator, "forms", lambda shape: ("split", "dense"))
+        LOADED.clear()
+        LayerTimer(CPU, runtime="given", directory=cache).time(operator, (1, 16, 8, 8))
+        measured.append(bool(LOADED))
+    assert measured == [True, False, True, True]
 
 
 def test_a_file_that_cannot_be_read_is_measured_again(timer: LayerTimer, tmp_path: Path) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 
+import onnx
 import pytest
 import torch
 from torch import Tensor, nn
 
 from spnas.architecture import ConvSite
+from spnas.latency.runtimes.onnx_export import export
 from spnas.operators import Host
 from spnas.operators.ghost import Ghost
 
@@ -95,3 +97,17 @@ def test_inherited_multiples_are_exact_where_filters_are_multiples() -> None:
     ghost.inherit(conv, bn)
     x = torch.randn(4, 6, 9, 9)
     torch.testing.assert_close(ghost(x), bn(conv(x)), rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("c_out", [12, 10])
+@pytest.mark.parametrize(
+    ("ratio", "form"), [(0.5, "repeat"), (0.25, "repeat"), (0.25, "multiplier")]
+)
+def test_only_what_is_cut_off_is_sliced_in_onnx(c_out: int, ratio: float, form: str) -> None:
+    """A slice of everything is a copy in ONNX Runtime; the default form computes nothing that is cut off."""
+    ghost = Ghost(ConvSite("a", 8, c_out, 3), Host(nn.SiLU()), ratio=ratio).eval()
+    assert form in ghost.forms((1, 8, 6, 6))
+    ghost.form = form
+    graph = onnx.load_from_string(export(ghost.deploy(), torch.rand(1, 8, 6, 6))).graph
+    cut = form == "multiplier" and c_out == 10
+    assert ("Slice" in {node.op_type for node in graph.node}) == cut
