@@ -164,8 +164,9 @@ class SPConv(Operator):
         r, u = torch.split(x, [self.split, self.pw.in_channels], 1)
         yr = self.bn_r(self.gwc(r) + self.pwc(self.pool(r)))
         yu = self.bn_u(self.pw(self.pool(u)))
-        # A softmax over two is a sigmoid of the difference.
-        gate = torch.sigmoid(yr.mean((2, 3), keepdim=True) - yu.mean((2, 3), keepdim=True))
-        y = yr * gate + yu * (1 - gate)
+        # A softmax over two is a sigmoid of the difference, and its gates sum to one: half the passes over all pixels.
+        difference = yr - yu
+        gate = torch.sigmoid(difference.mean((2, 3), keepdim=True))
+        y = torch.addcmul(yu, difference, gate)
         out: Tensor = self.act(y if self.bn is None else self.bn(y))
         return out
