@@ -88,5 +88,9 @@ class TrainingError(SpnasError):
     """A training that diverged: its loss is not a finite number."""
 
 
+class WorkerLostError(SpnasError):
+    """A process that worked for a search died, of the machine's doing: it may succeed another time."""
+
+
 class DeviceLostError(SpnasError):
     """The node that latency is measured on is gone; it may come back."""

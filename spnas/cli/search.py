@@ -61,7 +61,9 @@ def _add_what(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--imgsz", type=int, help="pixels; default: the data's or network's")
     parser.add_argument("--seed", type=int, help="of everything random; default: 0")
     parser.add_argument("--name", help="of the run; default: the space and the time")
-    parser.add_argument("--weights", help="of the trained base; default: train it first")
+    parser.add_argument(
+        "--weights", help="of the base, which is trained first without them and from other classes'"
+    )
     parser.add_argument("--results", help="folder for runs; default: results")
     parser.add_argument(
         "--gpus-per-trial", type=float, metavar="GPUS", help="that a trial takes; default: 1"

@@ -24,7 +24,6 @@ from spnas.latency.images import smooth_images
 from spnas.latency.runtimes.output_check import check_output, effective_dtype, expect
 from spnas.latency.runtimes.session import inference_copy
 from spnas.names import near_miss
-from spnas.networks import load_base_weights
 
 ENGINE = "engine"  # TensorRT; only Ultralytics makes it, for a YOLO
 FORMATS = (*sorted(FILE_FORMATS), ENGINE)
@@ -91,7 +90,8 @@ def export_model(
     where = resolve_device(device) if format == ENGINE else torch.device("cpu")
     _check_engine(format, where)
     example = smooth_images(options.imgsz, batch)
-    model = _trained_model(found, file)
+    # In eval mode, on the CPU.
+    model = yolo.load(file) if found.is_yolo else found.build_trained(file).eval()
     written = _write(found, model, file, format, example, where)
     try:
         max_error = _check(written, format, model, example, where)
@@ -131,15 +131,6 @@ def _check_engine(name: str, device: torch.device) -> None:
         raise DeviceError(f"--format engine: expected a CUDA device, got {device}")
     if name == ENGINE and find_spec("tensorrt") is None:
         raise ConfigError("--format engine: install TensorRT (pip install tensorrt)")
-
-
-def _trained_model(found: FoundModel, weights: Path) -> nn.Module:
-    """Build the training form with its trained weights, in eval mode on the CPU."""
-    if found.is_yolo:
-        return yolo.load(weights)
-    model = found.document.build()
-    load_base_weights(model, weights)
-    return model.eval()
 
 
 def _write(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import io
 import warnings
 from collections.abc import Mapping
@@ -10,6 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from spnas.latency.forms import keep_possible_forms
 from spnas.latency.runtimes.onnx_export import export
 from spnas.networks import deploy_model
 from spnas.runs import atomic_file
@@ -26,7 +28,7 @@ def write_network(
 
     Args:
         model: The training form; left as it is.
-        stem: The file's path less its suffix.
+        stem: The file's path less the format's suffix.
         file_format: `onnx`, `openvino` or `torchscript`.
         example: An input `(N, C, H, W)`; the file's input has this shape.
         names: Class names, written into an ONNX file's metadata.
@@ -34,12 +36,14 @@ def write_network(
     Returns:
         The file; the folder of OpenVINO's two files.
     """
-    deployed = deploy_model(model)
+    possible = copy.deepcopy(model)
+    keep_possible_forms(possible, example)
+    deployed = deploy_model(possible)
     if file_format == "torchscript":
-        return _write(stem.with_suffix(".torchscript"), _trace(deployed, example))
+        return _write(stem.with_name(f"{stem.name}.torchscript"), _trace(deployed, example))
     content = export(deployed, example)
     if file_format == "onnx":
-        return _write(stem.with_suffix(".onnx"), _with_names(content, names or {}))
+        return _write(stem.with_name(f"{stem.name}.onnx"), _with_names(content, names or {}))
     return _write_openvino(stem, content)
 
 

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from torch import nn
 
-from spnas.errors import ModelFileError, RunError
-from spnas.networks import Yolo
+from spnas.errors import InputError, ModelFileError, RunError
+from spnas.networks import Yolo, load_base_weights
 from spnas.networks.document import ModelDocument
 from spnas.networks.load import read_document
 from spnas.runs import RunDirectory
@@ -94,6 +95,20 @@ class FoundModel:
             hint = f"; `spnas train {self.path}` makes it" if given is None else ""
             raise RunError(f"{file}: expected trained weights of {self.path}, found none{hint}")
         return file
+
+    def build_trained(self, weights: Path) -> nn.Module:
+        """Build the training form of a network that is no YOLO, with its trained weights, on the CPU.
+
+        Raises:
+            InputError: The weights cannot be used, or are for another number of classes.
+        """
+        model = self.document.build()
+        if not load_base_weights(model, weights):
+            raise InputError(
+                f"weights: {weights} is for another number of classes than the "
+                f"{self.document.num_classes} of {self.path}"
+            )
+        return model
 
 
 def find_model(path: str | PathLike[str], output: str | PathLike[str] | None = None) -> FoundModel:

@@ -16,7 +16,7 @@ import yaml
 from torch import nn
 
 from spnas.device import resolve_device
-from spnas.errors import RunError
+from spnas.errors import ConfigError, RunError, TrainingError
 from spnas.finish.model import MODEL_FILE, FoundModel
 from spnas.finish.options import TrainingOptions
 from spnas.runs import write_model_yaml, write_text_atomic
@@ -95,6 +95,8 @@ def train(
         The best epoch's figures.
     """
     used = replace(options, epochs=options.epochs or EPOCHS, batch=options.batch or BATCH)
+    if (batch := used.batch or BATCH) < 2:
+        raise ConfigError(f"--batch: expected at least 2, got {batch}")
     found.weights.parent.mkdir(parents=True, exist_ok=True)
     write_model_yaml(found.folder / MODEL_FILE, found.document.with_classes(info.num_classes))
     _write_args(found.folder, info, used)
@@ -138,17 +140,21 @@ def _train(
     epochs, batch = options.epochs or EPOCHS, options.batch or BATCH
     device, found = torch.device(options.device), keeper.found
     checkpoint = _checkpoint(found, needed=resumed)
-    train_on_task(
-        keeper.model.to(device),
-        open_task(found.kind, str(info.source), imgsz=options.imgsz, device=device),
-        Schedule(
-            epochs=epochs, rungs=tuple(range(1, epochs)), batch_size=batch, lr=LR, warmup=0.05
-        ),
-        seed=options.seed,
-        report=keeper.keep,
-        progress=keeper.note_loss,
-        checkpoint=checkpoint,
-    )
+    rungs = tuple(range(1, epochs))
+    try:
+        train_on_task(
+            keeper.model.to(device),
+            open_task(found.kind, str(info.source), imgsz=options.imgsz, device=device),
+            Schedule(epochs=epochs, rungs=rungs, batch_size=batch, lr=LR, warmup=0.05),
+            seed=options.seed,
+            report=keeper.keep,
+            progress=keeper.note_loss,
+            checkpoint=checkpoint,
+        )
+    except torch.OutOfMemoryError:
+        raise TrainingError(
+            f"{device} is out of memory with --batch {batch}: give a smaller one, and another --output"
+        ) from None
     checkpoint.remove()
     return keeper.best
 

@@ -148,7 +148,7 @@ def _check(
             f"{', '.join(settings)}: settings of Ultralytics' trainer, which does not train "
             f"{found.document.network.name}"
         )
-    if found.weights.parent.exists() and any(found.weights.parent.iterdir()):
+    if any(found.weights.parent.glob("[!.]*")):  # not what a kill while one was written has left
         resume = "go on with it by --resume, or " if _goes_on(found) else ""
         raise RunError(f"{found.folder} holds a training: {resume}give another --output")
 

@@ -11,7 +11,6 @@ from spnas.errors import DataError
 from spnas.finish import yolo
 from spnas.finish.model import find_model
 from spnas.finish.options import TrainingOptions
-from spnas.networks import load_base_weights
 from spnas.tasks import check_data, open_task
 
 _BATCH = 16
@@ -54,8 +53,7 @@ def validate_model(
         )
     if found.is_yolo:
         return yolo.validate(file, info, options.imgsz, batch or _BATCH, str(where))
-    model = found.document.build()
-    load_base_weights(model, file)
+    model = found.build_trained(file)
     task = open_task(found.kind, str(info.source), imgsz=options.imgsz, device=torch.device(where))
     task.attach(model)
     return task.evaluate(model.to(where).eval()).columns

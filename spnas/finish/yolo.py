@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+from subprocess import CalledProcessError
 from typing import Any
 
 import torch
@@ -24,6 +25,13 @@ from spnas.runs import write_model_yaml
 from spnas.tasks.base import DataInfo
 from spnas.ultralytics import YOLO
 
+# Figures by the names of trials.csv and of Ultralytics.
+_FIGURES = {
+    "map50_95": "mAP50-95",
+    "map50": "mAP50",
+    "precision": "precision",
+    "recall": "recall",
+}
 # Set by options of our own, or by what is trained.
 _TAKEN = frozenset(
     (
@@ -168,14 +176,9 @@ def run_file(path: Path, example: Tensor, device: torch.device) -> Any:
 
 
 def _scores(metrics: Any) -> dict[str, float]:
-    """Give Ultralytics' figures by the names of trials.csv."""
-    box = metrics.box
-    return {
-        "map50_95": float(box.map),
-        "map50": float(box.map50),
-        "precision": float(box.mp),
-        "recall": float(box.mr),
-    }
+    """Give Ultralytics' figures by the names of trials.csv; after a training on several GPUs they are a dictionary."""
+    figures = metrics if isinstance(metrics, Mapping) else metrics.results_dict
+    return {name: float(figures[f"metrics/{theirs}(B)"]) for name, theirs in _FIGURES.items()}
 
 
 @contextmanager
@@ -200,5 +203,5 @@ def _errors_of_ultralytics() -> Iterator[None]:
             yield
     except (SyntaxError, TypeError, ValueError, AssertionError, FileNotFoundError) as error:
         raise ConfigError(f"Ultralytics: {' '.join(str(error).split())}") from error
-    except RuntimeError as error:
+    except (RuntimeError, CalledProcessError) as error:  # the latter of a training on several GPUs
         raise TrainingError(f"Ultralytics: {' '.join(str(error).split())}") from error

@@ -79,6 +79,20 @@ def choose_forms(model: nn.Module, example: Tensor, timer: LayerTimer) -> dict[s
     }
 
 
+def keep_possible_forms(model: nn.Module, example: Tensor) -> None:
+    """Set operators, in place, whose form does not apply to what they read to their default one.
+
+    Args:
+        model: The training form.
+        example: An input `(N, C, H, W)`, such as one of another size than the forms were chosen for.
+    """
+    shapes = input_shapes(model, example)
+    for name, operator in find_operators(model).items():
+        forms = operator.forms(shapes[name])
+        if operator.form not in forms:
+            operator.form = forms[0]
+
+
 @torch.no_grad()
 def input_shapes(
     model: nn.Module,

@@ -35,7 +35,8 @@ class Measurement:
         latency_std_ms: Its spread over the rounds, 1.4826 times the median absolute deviation, ms.
         base_latency_ms: The same of the base, ms.
         base_latency_std_ms: The same of the base, ms.
-        ratio: Median over the rounds of candidate time over base time on `clock`.
+        ratio: Candidate time over base time on `clock`: of lower quartiles over the rounds, of fewer than 13 rounds the
+            median of the rounds' ratios.
         ratio_std: Its spread over the rounds, as above.
         ratio_low: Lower end of the 95% confidence interval of `ratio`, from the spread within this measurement and
             from what other processes are known to differ by (`Protocol.process_std`).

@@ -17,7 +17,7 @@ from spnas.networks.yolo import is_yolo, read_checkpoint
 _UNREADABLE = (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError, TypeError)
 
 
-def load_base_weights(model: nn.Module, path: str | PathLike[str]) -> None:
+def load_base_weights(model: nn.Module, path: str | PathLike[str]) -> bool:
     """Load trained weights of the same network, in place.
 
     A file of tensors (`torch.save(model.state_dict(), path)`) is read without running any code of it. For a YOLO
@@ -30,6 +30,9 @@ def load_base_weights(model: nn.Module, path: str | PathLike[str]) -> None:
     Args:
         model: The network to load into.
         path: The file.
+
+    Returns:
+        Whether all weights are the file's now.
 
     Raises:
         InputError: There is no such file, it holds no weights, or those of another network.
@@ -48,6 +51,7 @@ def load_base_weights(model: nn.Module, path: str | PathLike[str]) -> None:
             f"with the same name and shape, of {len(given)} in the file"
         )
     model.load_state_dict(fitting, strict=False)
+    return complete
 
 
 def is_tensor_file(path: Path) -> bool:

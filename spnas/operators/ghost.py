@@ -185,7 +185,8 @@ class Repeat(GhostDeployed):
             parameter.data = parameter.data[:used].clone()
         self.sources: Tensor | None
         sources = torch.arange(used, device=self.cheap.weight.device) // operator.cheap_each
-        self.register_buffer("sources", None if used == made else sources)
+        itself = operator.cheap_each == 1 and used == made
+        self.register_buffer("sources", None if itself else sources)
 
     def cheap_maps(self, inner: Tensor) -> Tensor:
         """Repeat the maps and apply the filters."""

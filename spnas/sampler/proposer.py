@@ -26,6 +26,7 @@ _WHOLE = 2000  # architectures up to which a space is scored whole
 _COUNTABLE = 1_000_000  # up to which one is searched for the last that is left
 _CHUNK = 10_000
 _BATCHES = 10  # for one that is of use
+_SCORED = 1000  # architectures of which the most probably feasible one is taken
 
 _Pool = Callable[[Codes, Floats], Codes]
 
@@ -108,14 +109,34 @@ class Proposer:
         fastest, fastest_latency = None, math.inf
         for tried, batch in enumerate(batches):
             free, latency = self._free(batch, evidence.taken)
-            useful = free[latency <= evidence.max_latency]
-            if len(useful):
-                return np.asarray(self._rng.choice(useful))
+            useful = latency <= evidence.max_latency
+            if useful.any():
+                return self._likely_feasible(free[useful], latency[useful], evidence)
             if len(free) and latency.min() < fastest_latency:
                 fastest, fastest_latency = free[latency.argmin()], latency.min()
             if fastest is not None and tried >= _BATCHES:
                 break
         return fastest
+
+    def _likely_feasible(self, rows: Codes, latency: Floats, evidence: Evidence) -> Codes:
+        """Choose the row that most probably meets all constraints, at random where nothing is known of any."""
+        known = {n: data for n, data in evidence.violations.items() if len(data) >= _FEWEST}
+        if not known:
+            return np.asarray(self._rng.choice(rows))
+        rows, first = rows[:_SCORED], latency[:_SCORED]
+        self._learn_constraints(known)
+        excess = np.zeros(len(rows))
+        for surrogate in self._constraints.values():
+            mean, deviation = surrogate.predict(rows, first)
+            excess += (mean / deviation).mean(0)
+        return np.asarray(rows[excess.argmin()])
+
+    def _learn_constraints(self, violations: dict[str, Observations]) -> None:
+        log_latency = np.log(self._candidates.sample_latency)
+        for name, data in violations.items():
+            self._constraints.setdefault(name, Surrogate(self._rng))
+            few = self._rng.permutation(len(data))[:_MOST_MODELLED]
+            self._constraints[name].learn(Kernel(self._categories, log_latency), data.take(few))
 
     def _best(self, evidence: Evidence) -> Codes:
         """Give the free candidate with the greatest expected improvement, (1, parameters) or none."""
@@ -164,10 +185,7 @@ class Proposer:
             on_front = np.concatenate([on_front, len(observed) + np.arange(len(latency))])
             observed = observed.join(pending)
             self._surrogate.imagine(observed)
-        for name, data in evidence.violations.items():
-            self._constraints.setdefault(name, Surrogate(self._rng))
-            few = self._rng.permutation(len(data))[:_MOST_MODELLED]
-            self._constraints[name].learn(Kernel(self._categories, log_latency), data.take(few))
+        self._learn_constraints(evidence.violations)
         return observed, on_front
 
     def _reference(
@@ -213,7 +231,9 @@ def _most_telling(evidence: Evidence, rng: np.random.Generator) -> tuple[Observa
     """
     observed, on_front = evidence.observed, evidence.on_front
     low, high = np.quantile(observed.accuracy, [0.5, 0.9])
-    unit = max(high - low, 1e-12)
+    unit = max(float(high - low), 1e-12)
+    if high == low:  # many alike, as on few validation images
+        unit = max(float(observed.accuracy.std()), 1e-12)
     floor = low - 2 * unit
     below = np.maximum(floor - observed.accuracy, 0.0)
     drawn = np.where(below > 0, floor - unit * np.log1p(below / unit), observed.accuracy)

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from spnas.errors import BudgetError, SpnasError
-from spnas.names import counted
 from spnas.runs import RunDirectory
 from spnas.search.budget import Ledger
 from spnas.search.plan import Plan
@@ -40,9 +39,8 @@ def prepare_base(
         BudgetError: The budget ends before the training and a first trial would.
         TrainingError: The training diverged.
     """
-    weights = plan.config.weights
-    what = f"taken from {weights}" if weights else counted(plan.base_schedule.epochs, "epoch")
-    if weights is None and run.base_checkpoint.is_file():
+    what = plan.base_told
+    if run.base_checkpoint.is_file():
         what += ", going on where it was interrupted"
     logger.info("base network %s: %s", plan.network.name, what)
     try:
@@ -53,10 +51,11 @@ def prepare_base(
     finally:
         keep_spent(study, ledger)
     study.set("base", base)
-    if base.get("batch") not in (None, plan.base_schedule.batch_size):
+    wanted = plan.base_schedule.batch_size if plan.base_schedule else None
+    if base.get("batch") not in (None, wanted):
         logger.warning(
             "base network: out of memory with a batch of %d images, trained with %d",
-            *(plan.base_schedule.batch_size, base["batch"]),
+            *(wanted, base["batch"]),
         )
     scores = "".join(f"{name} {value:.4f}, " for name, value in (base["scores"] or {}).items())
     logger.info(
@@ -102,7 +101,8 @@ class _Course:
 
     def __init__(self, plan: Plan, ledger: Ledger) -> None:
         self._plan, self._ledger = plan, ledger
-        self.epochs, self.epoch, self.epoch_s = plan.base_schedule.epochs, 0, 0.0
+        self.epochs = plan.base_schedule.epochs if plan.base_schedule else 0
+        self.epoch, self.epoch_s = 0, 0.0
         self._first: tuple[int, float] | None = None
         self._told = time.monotonic()
 
@@ -127,7 +127,7 @@ class _Course:
             return
         self._told = time.monotonic()
         what = f"epoch {self.epoch + 1} of {self.epochs}" if self.epoch else "the first epoch"
-        if self._plan.config.weights is not None or self.epoch == self.epochs:
+        if self.epoch == self.epochs:
             what = "scored and measured"
         logger.info("base network: under way: %s | %s", what, self._ledger.describe())
 

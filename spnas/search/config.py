@@ -61,7 +61,8 @@ class SearchConfig(BaseModel):
         seed: Of everything random.
         name: The run's name; None for the space's name and the time.
         results: Folder for runs.
-        weights: Weights of the trained base; None trains it first, within the budget.
+        weights: Weights of the trained base; None trains it first, within the budget. From weights of another number of
+            classes it is trained first as well.
         cpus: Cores to reserve; None for all that this process may use.
         gpus: GPUs to reserve, on a CUDA device; None for all.
         gpus_per_trial: GPUs a trial takes on a CUDA device; less than 1 shares one.
@@ -70,7 +71,8 @@ class SearchConfig(BaseModel):
         epochs: Epochs of the proxy training; rungs lie below it.
         rungs: Epochs at which trials are compared and the worse ones stopped; empty stops none.
         lr: Peak learning rate of the proxy training.
-        base_epochs: Epochs of the base network's training.
+        base_epochs: Epochs of the base network's training; None for the task's default, and for none where `weights`
+            has every layer.
         runtime: What latency is measured in, a name of docs/latency.md; None for the device's default.
         max_latency: Latency above which a candidate is infeasible and not trained: `8ms`, or `0.7x` the base's.
         max_params: Parameters, likewise: `2500000`, `2.5M` or `0.8x`; None for any number.
@@ -139,13 +141,14 @@ def make_config(options: Mapping[str, Any], file: Path | None = None) -> SearchC
 
     Args:
         options: Option names to values; None counts as not given.
-        file: A yaml with option names to values.
+        file: A yaml with option names to values, such as a run's config.yaml.
 
     Raises:
         ConfigError: One line for every option that is unknown, missing or of the wrong kind.
     """
     given = {name: value for name, value in options.items() if value is not None}
     values = {**(_read(file) if file else {}), **given}
+    values.pop("resolved", None)  # a run's own config.yaml repeats the run
     try:
         return SearchConfig(**values)
     except ValidationError as error:

@@ -103,7 +103,7 @@ def confirmed_records(
 
     Returns:
         Empty where the front is not confirmed: the base network, or more than half of the front's models, have not
-        been evaluated again.
+        been evaluated again, or none of them is one that the limits allow.
     """
     found = by_trial(again)
     told = {trial for trial, records in found.items() if _telling(records)}
@@ -114,7 +114,8 @@ def confirmed_records(
     if 2 * len(models & found.keys()) < len(models):
         return []
     spread = {name: seed_variance(found, name) for name in _figures(base)}
-    return [pool(record, found[record.trial], spread) for record in trials if record.trial in told]
+    pooled = [pool(r, found[r.trial], spread) for r in trials if r.trial in told]
+    return pooled if front_records(pooled, metric) else []
 
 
 def _telling(again: Iterable[TrialRecord]) -> list[TrialRecord]:

@@ -98,7 +98,9 @@ class Confirmer:
         self.metric, self._score_columns, self._sites = score_columns[0], score_columns, sites
         self.slots, self._devices_per_trial, self._clock = slots, devices_per_trial, clock
         self._share, self._seed = share, seed
-        self.done = study.confirmations()
+        # What failed in an earlier sitting may succeed now.
+        earlier = study.confirmations()
+        self.done = {key: again for key, again in earlier.items() if again.state != "failed"}
         self.running: dict[str, Reevaluation] = {}
         self.finished: str | None = None
         self._line = line_up(study.records, self.metric)
@@ -205,7 +207,8 @@ class Confirmer:
         )
         accuracy = known.scores.get(self.metric)
         if error or accuracy is None or math.isnan(accuracy):
-            return replace(record, state="failed", error=error or f"no {self.metric} was reported")
+            missing = f"no {self.metric} was reported"
+            return replace(record, state="failed", error=error or missing, scores={})
         reason = self.study.limits.reason(pool_latency(one.record, [record]))
         if reason and one.record.state == "complete":  # by both measurements together
             return replace(record, state="infeasible", error=reason)
@@ -290,6 +293,9 @@ def confirm_front(
     if not confirmer.is_worthwhile():
         return coordinator.finished
     again = replace(settings, schedule=plan.confirm_schedule, limits=Limits())
+    if (timeout_s := plan.config.trial_timeout_s) is not None:
+        longer = {"trial_timeout_s": timeout_s * max(1.0, coordinator.again)}
+        plan = replace(plan, config=plan.config.model_copy(update=longer))
     logger.info("the front is evaluated again, %d epochs each", again.schedule.epochs)
     with Progress(lambda: render_confirmation(confirmer), confirmer.heartbeat, console) as progress:
         run_trials(confirmer, again, plan, progress.tick, bench)

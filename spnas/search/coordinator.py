@@ -168,9 +168,11 @@ class Coordinator:
         self.study.note_rung(trial.proposal, evaluation.epochs, accuracy, latency)
         self._rungs.append((trial.proposal.trial, evaluation.epochs, accuracy, latency))
         promoted = self.rule.goes_on(trial.proposal.trial, evaluation.epochs, accuracy, latency)
+        if trial.proposal.architecture.is_base:
+            return True
         if self.ledger.exhausted():
             trial.stopped = f"budget: spent at epoch {evaluation.epochs}"
-        elif not promoted and not trial.proposal.architecture.is_base:
+        elif not promoted:
             trial.stopped = f"rung: not promoted at epoch {evaluation.epochs}"
         return trial.stopped is None
 

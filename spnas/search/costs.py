@@ -37,7 +37,9 @@ def measure_costs(plan: Plan) -> Costs:
         latency_s = time.perf_counter() - started
         model.to(plan.device)
         torch.set_num_threads(plan.cpus)
-        base_step_s = step_seconds(model, task, plan.base_schedule.batch_size)
+        base_step_s = 0.0
+        if plan.base_schedule is not None:
+            base_step_s = step_seconds(model, task, plan.base_schedule.batch_size)
         torch.set_num_threads(plan.config.cpus_per_trial)
         step_s = step_seconds(model, task, plan.schedule.batch_size)
         image_s = _image_s(model, task, plan.device)

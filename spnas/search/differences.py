@@ -8,9 +8,11 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
+from scipy.special import stdtrit
+
 from spnas.runs import TrialRecord, front_records
 from spnas.runs.summary import find_base
-from spnas.search.confirmation import NORMAL, half_width
+from spnas.search.confirmation import half_width
 
 
 @dataclass(frozen=True)
@@ -55,22 +57,25 @@ def differences(confirmed: Sequence[TrialRecord], metric: str) -> list[Differenc
     """Compare each model of the front with the next faster one, and each with the base network.
 
     The spreads of two accuracies are taken for independent. As both are scored on the same images, they are less than
-    that: a difference that is more than noise here is so all the more.
+    that: a difference that is more than noise here is so all the more. How much the seeds make of them is known from as
+    many trainings as there are beside the first of each model, so that quantiles are those of Student's t.
 
     Args:
         confirmed: What `confirmed_records` gives.
         metric: The accuracy.
     """
     front, base = front_records(confirmed, metric), find_base(confirmed)
-    found = [_difference(model, faster, metric) for faster, model in pairwise(front)]
+    pairs = [(model, faster, False) for faster, model in pairwise(front)]
     if base is not None:
-        models = (record for record in front if not record.architecture.is_base)
-        found += [_difference(model, base, metric, to_base=True) for model in models]
-    return found
+        pairs += [(model, base, True) for model in front if not model.architecture.is_base]
+    freedom = sum((record.seeds or 1) - 1 for record in confirmed)
+    # Without a second seed of any model nothing tells what another seed would change.
+    factor = float(stdtrit(freedom, 0.975)) if freedom else None
+    return [_difference(*pair, metric, factor) for pair in pairs]
 
 
 def _difference(
-    model: TrialRecord, other: TrialRecord, metric: str, *, to_base: bool = False
+    model: TrialRecord, other: TrialRecord, to_base: bool, metric: str, factor: float | None
 ) -> Difference:
     spreads = [record.scores.get(f"{metric}_std") for record in (model, other)]
     # The base's ratio is 1 by definition; its own interval is that of a measurement beside itself.
@@ -81,7 +86,7 @@ def _difference(
         other=other.trial,
         to_base=to_base,
         accuracy=model.scores[metric] - other.scores[metric],
-        accuracy_noise=None if spread is None else NORMAL * spread,
+        accuracy_noise=None if spread is None or factor is None else factor * spread,
         latency_ratio=(model.latency_ratio or math.nan) - (other.latency_ratio or math.nan),
         latency_noise=width,
     )

@@ -65,7 +65,7 @@ def forecast(plan: Plan, costs: Costs) -> list[Phase]:
     """
     total = Budget.parse(plan.config.budget).wall_seconds(plan.devices)
     base_s = costs.latency_s
-    if plan.config.weights is None:
+    if plan.base_schedule is not None:
         base_s += _training_s(plan, plan.base_schedule, costs.base_step_s, costs.image_s)
     # Measured where trials train, latency makes the trials in the other slots wait too.
     measuring_s = costs.latency_s * (plan.slots if plan.config.latency_on is None else 1)
@@ -91,10 +91,8 @@ def forecast(plan: Plan, costs: Costs) -> list[Phase]:
     seeds = min(trials, _seeds(plan))
     rest = trials - seeds
     seeded = seeds / max(1, trials)
-    weights = plan.config.weights
-    training = f"weights of {weights}" if weights else counted(plan.base_schedule.epochs, "epoch")
     parts = [
-        ("base network", training, base_s, 0),
+        ("base network", plan.base_told, base_s, 0),
         ("table and scores", "at most" if table_s else "not limited", table_s, 0),
         ("seeds", f"about {counted(seeds, 'trial')}", trials_s * seeded, seeds),
         ("trials", f"about {counted(rest, 'trial')}", trials_s * (1 - seeded), rest),

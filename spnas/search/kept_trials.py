@@ -29,7 +29,7 @@ _OPTUNA_STATE: dict[State, TrialState] = {
     "complete": TrialState.COMPLETE,
     "stopped": TrialState.PRUNED,
     "failed": TrialState.FAIL,
-    "infeasible": TrialState.PRUNED,  # the sampler learns from pruned trials, not from failed ones
+    "infeasible": TrialState.PRUNED,  # TPE and our own sampler learn from these, not from failed ones
 }
 
 
@@ -144,9 +144,12 @@ class KeptTrials:
 
     def _tell(self, key: int, record: TrialRecord) -> None:
         values = self._values(record) if record.state == "complete" else None
-        if record.state == "infeasible":
+        state = _OPTUNA_STATE[record.state]
+        if not self._study.get_trials(deepcopy=False)[key].params:  # a base outside the space
+            values, state = None, TrialState.FAIL  # is none that a sampler could learn from
+        elif record.state == "infeasible":
             self._constrain(key, record)
-        self._study.tell(key, values=values, state=_OPTUNA_STATE[record.state])
+        self._study.tell(key, values=values, state=state)
 
     def _constrain(self, key: int, record: TrialRecord) -> None:
         """Tell the sampler by how much a trial exceeds each limit; it takes those that exceed least for better."""

@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 from typing import Literal
 
-from spnas.errors import SpnasError
+from spnas.errors import SpnasError, WorkerLostError
 from spnas.runs import RunDirectory
 from spnas.search.budget import Ledger
 from spnas.search.plan import Plan
@@ -18,7 +18,7 @@ from spnas.search.study import SearchStudy
 logger = logging.getLogger("spnas")
 
 _STATE = "library"
-Outcome = Literal["built", "given up"]
+Outcome = Literal["built", "given up", "lost"]
 
 
 def prepare_library(
@@ -26,28 +26,33 @@ def prepare_library(
 ) -> Path | None:
     """Prepare every choice of every site in a worker, or take what an earlier sitting prepared.
 
-    Where it takes longer than its share of the budget, or fails, the trials inherit weights in closed form.
+    Where it takes longer than its share of the budget, or fails, the trials inherit weights in closed form; where the
+    worker died, a later sitting tries again.
 
     Returns:
         The library's file; None where trials do without.
     """
     if plan.config.inherit == "weights":
         return None
-    if study.get(_STATE) is None:
-        study.set(_STATE, _prepare(run, plan, study, ledger))
-    return run.library if study.get(_STATE) == "built" else None
+    outcome = study.get(_STATE) or _prepare(run, plan, study, ledger)
+    if outcome != "lost":
+        study.set(_STATE, outcome)
+    return run.library if outcome == "built" else None
 
 
 def _prepare(run: RunDirectory, plan: Plan, study: SearchStudy, ledger: Ledger) -> Outcome:
     left = ledger.seconds_left()
     limit_s = math.inf if left is None else plan.config.library_share * left
     started = time.monotonic()
+    outcome: Outcome = "given up"
     try:
         reason = _build(run, plan, study, ledger, limit_s)
+        outcome = "given up" if reason else "built"
+    except WorkerLostError as error:
+        outcome, reason = "lost", str(error)
     except SpnasError as error:  # an operator that cannot be trained; its trials will tell
         reason = str(error)
     took = time.monotonic() - started
-    outcome: Outcome = "given up" if reason else "built"
     told = f"{outcome}: {reason}; trials start from inherited weights" if reason else outcome
     logger.info("operator library: %s, %.0f s | %s", told, took, ledger.describe())
     return outcome

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import atexit
-import shutil
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,13 +33,13 @@ class Parcel:
         self._suffixes = {name: named[name].suffix for name in content}
         self._content = ray.put(content)
 
-    def unpack(self, settings: TrialSettings) -> TrialSettings:
-        """Write the files to a folder of this process, which goes with it; give the settings that name them there."""
-        folder = Path(tempfile.mkdtemp(prefix="spnas-parcel-"))
-        atexit.register(shutil.rmtree, folder, ignore_errors=True)
-        paths: dict[str, Any] = {}
-        for name, content in ray.get(self._content).items():
-            path = folder / f"{name}{self._suffixes[name]}"
-            path.write_bytes(content)
-            paths[name] = str(path)
-        return replace(settings, **paths)
+    @contextmanager
+    def unpacked(self, settings: TrialSettings) -> Iterator[TrialSettings]:
+        """Write the files to a temporary folder; give the settings that name them there, as long as it is needed."""
+        with tempfile.TemporaryDirectory(prefix="spnas-parcel-") as folder:
+            paths: dict[str, Any] = {}
+            for name, content in ray.get(self._content).items():
+                path = Path(folder, f"{name}{self._suffixes[name]}")
+                path.write_bytes(content)
+                paths[name] = str(path)
+            yield replace(settings, **paths)

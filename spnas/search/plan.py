@@ -41,7 +41,7 @@ class Plan:
         devices: What the budget counts: GPUs, or cores, of all nodes.
         devices_per_trial: What a trial occupies of them.
         schedule: The proxy training.
-        base_schedule: The base network's training.
+        base_schedule: The base network's training; None where the user's weights are taken as they are.
         nodes: The nodes of a cluster that trials run on; none without one.
     """
 
@@ -56,7 +56,7 @@ class Plan:
     devices: float
     devices_per_trial: float
     schedule: Schedule
-    base_schedule: Schedule
+    base_schedule: Schedule | None
     nodes: tuple[NodeShare, ...] = ()
 
     @property
@@ -69,6 +69,14 @@ class Plan:
         """The training of a re-evaluation."""
         epochs = self.config.confirm_epochs or 2 * self.schedule.epochs
         return replace(self.schedule, epochs=epochs, rungs=())
+
+    @property
+    def base_told(self) -> str:
+        """Where the base network's weights come from, for people."""
+        if self.base_schedule is None:
+            return f"weights of {self.config.weights}"
+        epochs = counted(self.base_schedule.epochs, "epoch")
+        return f"{epochs} from {self.config.weights}" if self.config.weights else epochs
 
     @property
     def latency_batch(self) -> int:
@@ -183,7 +191,7 @@ class Plan:
             "rungs": list(self.schedule.rungs),
             "batch": self.schedule.batch_size,
             "lr": self.schedule.lr,
-            "base_epochs": self.base_schedule.epochs,
+            "base_epochs": self.base_schedule.epochs if self.base_schedule else 0,
             "confirm_epochs": self.confirm_schedule.epochs,
             "latency_on": self.config.latency_on or self.device.type,
             "latency_batch": self.latency_batch,
@@ -223,7 +231,8 @@ def make_plan(config: SearchConfig) -> Plan:
     space = load_space(config.space)
     kind = space.network.kind
     info = check_data(kind, config.data)
-    _check_weights(config, space, info.num_classes)
+    space = space.for_classes(info.num_classes)
+    weights_suffice = _check_weights(config, space, info.num_classes)
     imgsz = config.imgsz or info.imgsz or space.network.default_imgsz
     space.network.check_imgsz(imgsz)
     cpus, gpus, slots = reserve(config, device)
@@ -245,13 +254,15 @@ def make_plan(config: SearchConfig) -> Plan:
         devices=float(gpus if counts_gpus else cpus),
         devices_per_trial=config.gpus_per_trial if counts_gpus else float(config.cpus_per_trial),
         schedule=_proxy(config, kind),
-        base_schedule=_base(config, kind),
+        base_schedule=_base(config, kind, weights_suffice),
     )
 
 
-def _check_weights(config: SearchConfig, space: SearchSpace, num_classes: int) -> None:
-    if config.weights is not None:
-        load_base_weights(space.network.build(num_classes), config.weights)
+def _check_weights(config: SearchConfig, space: SearchSpace, num_classes: int) -> bool:
+    """Check the user's weights; whether there are any, and every layer is in them."""
+    return config.weights is not None and load_base_weights(
+        space.network.build(num_classes), config.weights
+    )
 
 
 def _proxy(config: SearchConfig, kind: str) -> Schedule:
@@ -269,7 +280,10 @@ def _proxy(config: SearchConfig, kind: str) -> Schedule:
     return replace(schedule, rungs=tuple(sorted({r for r in rungs if r < schedule.epochs})))
 
 
-def _base(config: SearchConfig, kind: str) -> Schedule:
+def _base(config: SearchConfig, kind: str, weights_suffice: bool) -> Schedule | None:
+    """Give the base's training: also of weights that lack layers, or where the user asks for one."""
+    if weights_suffice and config.base_epochs is None:
+        return None
     schedule = base_schedule(kind)
     return replace(
         schedule,

@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import logging
 import math
-import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +19,7 @@ from torch import nn
 from spnas.architecture import Choice
 from spnas.latency import LatencyTable, count
 from spnas.networks import deploy_model, get_network, load_base_weights
+from spnas.runs import atomic_file
 from spnas.search.objective import AnyBench, TrialSettings, own_bench
 from spnas.tasks import Task, open_task
 from spnas.training import (
@@ -38,26 +38,26 @@ logger = logging.getLogger("spnas")
 
 def train_base(
     settings: TrialSettings,
-    schedule: Schedule,
+    schedule: Schedule | None,
     weights: str | None,
     progress: Callable[[int, float], None] | None = None,
     bench: AnyBench | None = None,
     threads: int | None = None,
 ) -> dict[str, Any]:
-    """Train the base network, or take the user's weights; write them where the trials read them.
+    """Train the base network, from the user's weights if there are any, or take these; write what trials read.
 
     A training that was interrupted goes on from what it has left beside them.
 
     Args:
         settings: What every trial shares; the weights are written to `settings.weights`.
-        schedule: The base's training.
-        weights: The user's weights of the trained base; None to train from scratch.
+        schedule: The base's training; None for the user's weights as they are.
+        weights: The user's weights; None to train from scratch.
         progress: Called with the epochs done and the mean loss of the last one, after each.
         bench: What latency is measured on; None for the worker's own device.
         threads: torch threads of the base's training; None for a trial's, those of the settings.
 
     Returns:
-        `scores` and `batch` (None with the user's weights), `train_s`, `trial_train_s` (what a trial's training on its
+        `scores` and `batch` (None without a training), `train_s`, `trial_train_s` (what a trial's training on its
         threads will take; None where nothing tells), `params`, `macs`, of the base's deployed form `latency_ms`,
         `latency_std_ms` and `latency_warning`, and the `device` and `runtime` that it was measured with.
     """
@@ -69,22 +69,23 @@ def train_base(
         torch.manual_seed(settings.seed)
         model = get_network(settings.network).build(settings.num_classes)
         task.attach(model)
+        if weights is not None:
+            load_base_weights(model, weights)
         return model
 
     path = Path(settings.weights)
     checkpoint = Checkpoint(path.with_suffix(".checkpoint"))
     model = build().to(device)
     facts: dict[str, Any] = {"scores": None, "batch": None, "train_s": 0.0}
-    if weights is None:
+    alike_s = 0.0
+    if schedule is not None:
         options = {"seed": settings.seed, "progress": progress, "checkpoint": checkpoint}
         model, result = train_within_memory(model, build, task, schedule, **options)
         facts = {"scores": result.score.values, "batch": result.batch_size}
         facts["train_s"] = result.train_s
-    else:
-        load_base_weights(model, weights)
+        alike_s = result.train_s / schedule.epochs * settings.schedule.epochs
     save_weights(model.cpu(), path)
     checkpoint.remove()
-    alike_s = facts["train_s"] / schedule.epochs * settings.schedule.epochs
     facts["trial_train_s"] = alike_s or None
     if device.type == "cpu" and threads not in (None, settings.threads):  # fewer take no less
         facts["trial_train_s"] = max(alike_s, _trial_train_s(model, settings, task)) or None
@@ -202,8 +203,7 @@ def _open_base(settings: TrialSettings) -> tuple[Task, nn.Module]:
 
 def save_weights(model: nn.Module, path: Path) -> None:
     """Write the model's tensors, atomically."""
-    partial = path.with_suffix(".partial")
     # Cloned, since a view would bring all the storage it is a part of.
     tensors = {name: tensor.cpu().clone() for name, tensor in model.state_dict().items()}
-    torch.save(tensors, partial)
-    os.replace(partial, path)
+    with atomic_file(path) as file:
+        torch.save(tensors, file)

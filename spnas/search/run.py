@@ -95,6 +95,7 @@ def resume(path: Path, changes: Mapping[str, Any], telling: Telling) -> RunDirec
         kept["data"] = str(run.data.resolve())
     if run.base_weights.is_file():  # already taken from the user's file, or trained
         kept["weights"] = str(run.base_weights.resolve())
+        kept["base_epochs"] = None  # they are behind it
     plan = on_cluster(make_plan(make_config({**config.model_dump(), **kept, **changes})))
     named = replace(plan.space, name=Path(config.space).stem)  # not after the copy in the run
     plan = replace(plan, space=named)
@@ -127,7 +128,7 @@ def _search(run: RunDirectory, plan: Plan, telling: Telling) -> RunDirectory:
         )
         try:
             budget = Budget.parse(plan.config.budget)
-            ledger = open_ledger(study, budget, plan.devices)
+            ledger = open_ledger(study, budget, plan.devices, counts_gpus=plan.counts_gpus)
             coordinator = _run_phases(run, plan, study, ledger, telling)
             write_results(run, plan, coordinator)
             reason = (
@@ -205,6 +206,8 @@ def _line_up(study: SearchStudy, plan: Plan, known: Knowledge) -> None:
     if not study.get("lined_up"):
         study.enqueue(seed_architectures(plan.space, known.table, known.scores))
         study.set("lined_up", True)
+    elif study.repeat_base():
+        logger.info("resumed: the base network's trial did not come to its end and is run again")
 
 
 def _open_bench(run: RunDirectory, plan: Plan) -> RemoteBench | None:

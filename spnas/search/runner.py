@@ -22,7 +22,7 @@ import ray
 from ray import tune
 from ray.util.placement_group import NODE_ID_LABEL_KEY
 
-from spnas.errors import SpnasError
+from spnas.errors import SpnasError, WorkerLostError
 from spnas.runs import RunDirectory
 from spnas.search.adapters import (
     CoordinatedSearcher,
@@ -55,7 +55,7 @@ T = TypeVar("T")
 def run_base(
     settings: TrialSettings, plan: Plan, bench: RemoteBench | None = None
 ) -> Iterator[BaseEvent]:
-    """Train the base in a worker that has all the run's cores and one of its GPUs; see `stream_base`."""
+    """Prepare the base in a worker that has all the run's cores and one of its GPUs; see `stream_base`."""
     args = (settings, plan.base_schedule, plan.config.weights, bench, plan.cpus)
     return _run_alone("the base network", stream_base, plan, args)
 
@@ -92,11 +92,13 @@ def _run_alone(
         for reference in task.remote(*args):
             yield ray.get(reference)
     except ray.exceptions.RayError as error:  # in its own words, without the worker's traceback
-        cause = getattr(error, "cause", None) or error
-        if isinstance(cause, SpnasError):
-            raise cause from None
+        raised = getattr(error, "cause", None)
+        if isinstance(raised, SpnasError):
+            raise raised from None
+        cause = raised or error
         told = " ".join(str(cause).split()) or "no reason was given"
-        raise SpnasError(f"{what}: {type(cause).__name__}: {told:.500}") from None
+        kind = SpnasError if raised else WorkerLostError
+        raise kind(f"{what}: {type(cause).__name__}: {told:.500}") from None
 
 
 def trial_resources(plan: Plan) -> tune.PlacementGroupFactory:

@@ -9,7 +9,7 @@ from spnas.search.budget import Budget, Ledger
 from spnas.search.study import SearchStudy
 
 _SPENT, _PREPARED, _CONFIRMED = "spent_device_s", "prepared_device_s", "confirmed_device_s"
-_DEVICES = "spent_devices"
+_DEVICES, _GPUS = "spent_devices", "spent_on_gpus"
 _PHASES = "phase_device_s"
 _PHASE_NAMES = ("base network", "operators", "latency table", "trials", "confirmation")
 
@@ -26,18 +26,31 @@ def spent_so_far(study: SearchStudy) -> float:
     return float(study.get(_SPENT) or 0.0)
 
 
-def open_ledger(study: SearchStudy, budget: Budget, devices: float) -> Ledger:
+def open_ledger(study: SearchStudy, budget: Budget, devices: float, *, counts_gpus: bool) -> Ledger:
     """Open the budget of a run that may have had sittings before.
 
     Args:
         study: The run's.
         budget: What may be spent.
-        devices: GPUs or cores that the run reserves by now. Wall time goes on where it was, whatever they were before.
+        devices: GPUs or cores that the run reserves by now. Wall time goes on where it was, whatever they were before,
+            and so does a budget that counts cores where an earlier one counted GPUs, or the other way round.
+        counts_gpus: Whether the budget counts GPUs.
     """
-    spent = spent_so_far(study)
-    if budget.unit == "wall":
-        spent *= devices / float(study.get(_DEVICES) or devices)
-    return Ledger(budget, devices, spent=spent)
+    before = study.get(_DEVICES)
+    if before and (budget.unit == "wall" or study.get(_GPUS) not in (None, counts_gpus)):
+        _convert(study, devices / float(before))
+    study.set(_DEVICES, devices)
+    study.set(_GPUS, counts_gpus)
+    return Ledger(budget, devices, spent=spent_so_far(study))
+
+
+def _convert(study: SearchStudy, factor: float) -> None:
+    """Keep what was spent in other devices' seconds."""
+    for name in (_SPENT, _PREPARED, _CONFIRMED):
+        if study.get(name) is not None:
+            study.set(name, study.get(name) * factor)
+    phases = study.get(_PHASES) or {}
+    study.set(_PHASES, {name: spent * factor for name, spent in phases.items()})
 
 
 def confirmation_spent(study: SearchStudy) -> float:

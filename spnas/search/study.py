@@ -106,7 +106,7 @@ class SearchStudy(KeptTrials):
             self._sampler.max_latency = self.limits.latency_ratio - error
         for _ in range(_ASKS_BEFORE_DRAWING):
             try:
-                trial = self._study.ask(self._distributions)
+                trial = self._ask()
             except SpaceExhaustedError:
                 break
             proposal = self._accept(trial)
@@ -133,10 +133,33 @@ class SearchStudy(KeptTrials):
         # An older one in the queue may come first, and be known.
         for architecture in sorted(drawn, key=drawn.__getitem__)[:_ASKS_BEFORE_DRAWING]:
             self.enqueue([(architecture, "sampler")])
-            proposal = self._accept(self._study.ask(self._distributions))
+            try:
+                proposal = self._accept(self._ask())
+            except SpaceExhaustedError:  # what was drawn is a seed that was passed over
+                return None
             if proposal is not None:
                 return proposal
         return None
+
+    def _ask(self) -> optuna.Trial:
+        """Ask for the next trial of the queue, else the sampler's."""
+        waiting = self._study.get_trials(deepcopy=False, states=(TrialState.WAITING,))
+        text = waiting[0].user_attrs.get("architecture") if waiting else None
+        if text is not None and not self._is_inside(Architecture.from_text(text)):
+            # Without parameters: the sampler would fill in those of another architecture.
+            return self._study.ask()
+        return self._study.ask(self._distributions)
+
+    def repeat_base(self) -> bool:
+        """Put the base network's trial into the queue again, under its number, where it did not come to its end."""
+        base = Architecture()
+        record = self._known.get(base)
+        if record is None or record.state not in ("failed", "stopped"):
+            return False
+        del self._known[base], self._records[record.trial]
+        attrs = {"architecture": base.text, "origin": record.origin, "trial": record.trial}
+        self._study.enqueue_trial(self._params(base), user_attrs=attrs)
+        return True
 
     def _accept(self, trial: optuna.Trial) -> Proposal | None:
         """Turn an asked trial into a proposal, or answer it from what is known."""
@@ -176,6 +199,9 @@ class SearchStudy(KeptTrials):
             self._study.tell(trial, values=self._values(record))
         else:
             self._study.tell(trial, state=TrialState.FAIL)
+
+    def _is_inside(self, architecture: Architecture) -> bool:
+        return len(self._params(architecture)) == len(self._distributions)
 
     def _params(self, architecture: Architecture) -> dict[str, str]:
         wanted = {name: architecture[name] for name in self._space.variables}

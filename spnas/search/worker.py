@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import faulthandler
 import json
 import logging
@@ -87,10 +88,10 @@ def _evaluate_and_tell(
         load_plugins()
         evaluator = _evaluators.get(settings)
         if evaluator is None:
-            here = parcel.unpack(settings) if parcel else settings
+            here = parcel.unpacked(settings) if parcel else contextlib.nullcontext(settings)
             # Nor is a latency measured beside the reading of the data.
-            with device_lock(torch.device("cpu")).shared():
-                evaluator = _evaluators.setdefault(settings, Evaluator(here, bench))
+            with here as found, device_lock(torch.device("cpu")).shared():
+                evaluator = _evaluators.setdefault(settings, Evaluator(found, bench))
             started = time.perf_counter()  # only a worker's first trial waits for this
         result = _evaluate(evaluator, config)
         final = {"evaluation": json.dumps(asdict(result)), "error": ""}
@@ -122,7 +123,7 @@ def _report_rung(evaluation: Evaluation) -> bool:
 
 def stream_base(
     settings: TrialSettings,
-    schedule: Schedule,
+    schedule: Schedule | None,
     weights: str | None,
     bench: AnyBench | None = None,
     threads: int | None = None,

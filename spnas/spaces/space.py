@@ -5,13 +5,16 @@ from __future__ import annotations
 import math
 import random
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
+import torch
+
 from spnas.architecture import REGULAR, Architecture, Choice, ConvSite
-from spnas.errors import ArchitectureError
+from spnas.errors import ArchitectureError, SpaceError
 from spnas.names import near_miss
-from spnas.networks import Network
+from spnas.networks import Network, list_sites
+from spnas.operators import refusal
 
 
 @dataclass(frozen=True)
@@ -22,7 +25,7 @@ class SearchSpace:
         name: Name of the file, without `.yaml`.
         network: The base network.
         sites: Every site of the base network, in the order of its modules, with the channels it has at the network's
-            default number of classes.
+            default number of classes, or at that of `for_classes`.
         choices: The choices of each site, by its name: those of the file that the site can take, and that all sites
             tied to it can take.
         ties: Groups of site names that share one choice, each in the order of the sites.
@@ -46,6 +49,35 @@ class SearchSpace:
         """The choices of each free variable: a site, or a tied group under the name of its first site."""
         following = {name for group in self.ties for name in group[1:]}
         return {name: given for name, given in self.choices.items() if name not in following}
+
+    def for_classes(self, num_classes: int) -> SearchSpace:
+        """Give the space of the network with so many classes: without choices that a site's channels then do not allow.
+
+        Raises:
+            SpaceError: A site has no choice left; one line for each.
+        """
+        with torch.random.fork_rng(devices=[]):
+            sites = list_sites(self.network.build(num_classes))
+        by_name = {site.name: site for site in sites}
+        tied = {name: group for group in self.ties for name in group}
+
+        def reason(name: str, choice: Choice) -> str | None:
+            reasons = (refusal(choice, by_name[each]) for each in tied.get(name, (name,)))
+            return next(filter(None, reasons), None)
+
+        choices = {
+            name: tuple(choice for choice in given if reason(name, choice) is None)
+            for name, given in self.choices.items()
+        }
+        problems = [
+            f"space {self.name}: with {num_classes} classes site {name} can take none of its choices; "
+            f"{self.choices[name][0]}: {reason(name, self.choices[name][0])}"
+            for name, possible in choices.items()
+            if not possible
+        ]
+        if problems:
+            raise SpaceError(problems)
+        return replace(self, sites=sites, choices=choices)
 
     @property
     def log10_size(self) -> float:

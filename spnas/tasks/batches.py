@@ -11,8 +11,8 @@ from torch import Tensor
 def split_batches(order: Tensor, size: int) -> list[Tensor]:
     """Cut indices `(N,)` into `ceil(N / size)` batches of nearly equal sizes, at most `size`.
 
-    A short last batch would weigh too much in BatchNorm statistics, and one of a single image cannot be normalized
-    where a network's map has shrunk to one pixel.
+    A short last batch would weigh too much in BatchNorm statistics, and one of a single image, of which there is one
+    only where an odd number is cut in twos, cannot be normalized where a network's map has shrunk to one pixel.
     """
     return list(torch.tensor_split(order, math.ceil(len(order) / size)))
 

@@ -16,6 +16,7 @@ from spnas.errors import DataError
 from spnas.tasks.base import CLASSIFICATION_COLUMNS, Score
 from spnas.tasks.batches import sample, split_batches
 from spnas.tasks.classification_data import locate_classification
+from spnas.tasks.images import open_rgb
 
 # Of ImageNet, as torchvision's pretrained weights expect them.
 MEAN = (0.485, 0.456, 0.406)
@@ -61,7 +62,7 @@ class ClassificationTask:
         """Decode a split into uint8 images `(N, 3, imgsz, imgsz)` and labels `(N,)`, on the CPU."""
         read = v2.Compose([v2.Resize(self.imgsz), v2.CenterCrop(self.imgsz), v2.PILToTensor()])
         try:
-            files = ImageFolder(str(folder), transform=read)
+            files = ImageFolder(str(folder), transform=read, loader=open_rgb)
             if tuple(files.classes) != self._names:
                 raise DataError(f"{folder}: expected the classes of train, got {files.classes}")
             images = torch.empty(len(files), 3, self.imgsz, self.imgsz, dtype=torch.uint8)

@@ -35,7 +35,7 @@ _HOST_SHARE, _CUDA_SHARE = 2, 4
 
 
 class ReadOnlyDataset(YOLODataset):
-    """Ultralytics' dataset that leaves the user's folder as it is.
+    """Ultralytics' dataset without its cache file in the user's folder.
 
     Stock writes `labels.cache` beside the labels, deleting an old one first, on which two worker processes can collide.
     An existing cache is still read.

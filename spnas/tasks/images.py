@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 MIN_SIDE = 10  # pixels; Ultralytics leaves smaller images out
@@ -62,6 +63,15 @@ def look_at_image(file: Path, min_side: int = 1) -> ImageFacts:
         told = f"{file}: expected at least {min_side} pixels a side, got {size[0]} x {size[1]}"
         return ImageFacts(problem=told)
     return ImageFacts(size, grey)
+
+
+def open_rgb(file: str | Path) -> Image.Image:
+    """Read an image as RGB, one of 16 bits by its upper eight, as OpenCV does; PIL would cut it off at 255."""
+    with Image.open(file) as image:
+        if image.mode.startswith("I"):
+            deep = np.asarray(image).clip(0, 2**16 - 1)
+            return Image.fromarray((deep >> 8).astype(np.uint8)).convert("RGB")
+        return image.convert("RGB")
 
 
 def _unknown(file: Path) -> str:

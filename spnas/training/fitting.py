@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import math
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 
@@ -27,7 +29,8 @@ def fitted_candidates(
     slots: Sequence[Slot],
     choices: Mapping[str, Sequence[Choice]],
     task: Task,
-) -> tuple[Candidates, Judge]:
+    deadline: float = math.inf,
+) -> tuple[Candidates, Judge] | None:
     """Start every choice but the regular one, at every site.
 
     Args:
@@ -35,9 +38,10 @@ def fitted_candidates(
         slots: Its sites.
         choices: The choices of each, by the site's name.
         task: Gives training images.
+        deadline: On the clock `time.monotonic`, when it is given up.
 
     Returns:
-        The operators, and a judge of what becomes of them.
+        The operators, and a judge of what becomes of them; None where it was given up.
     """
     inputs, unseen = (
         record_inputs(teacher, slots, task.calibration_images(_SAMPLE, seed))
@@ -52,12 +56,13 @@ def fitted_candidates(
         fitted.fit(slot.conv, slot.bn, inputs[slot.site.name])
         return judge.better(slot.site.name, inherited, fitted)
 
-    candidates = {
-        slot.site.name: {
-            choice: start(slot, choice) for choice in choices[slot.site.name] if choice != REGULAR
-        }
-        for slot in slots
-    }
+    candidates: Candidates = {slot.site.name: {} for slot in slots}
+    for slot in slots:
+        for choice in choices[slot.site.name]:
+            if time.monotonic() > deadline:
+                return None
+            if choice != REGULAR:
+                candidates[slot.site.name][choice] = start(slot, choice)
     return candidates, judge
 
 

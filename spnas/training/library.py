@@ -10,7 +10,6 @@ https://arxiv.org/abs/2107.10624, and Bercovich et al., Puzzle, 2024, https://ar
 from __future__ import annotations
 
 import copy
-import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -23,6 +22,7 @@ from torch import Tensor, nn
 
 from spnas.architecture import Architecture, Choice
 from spnas.networks.sites import Slot, find_slots
+from spnas.runs import atomic_file
 from spnas.tasks.base import Task
 from spnas.training.fitting import Candidates, fitted_candidates, relative_error
 from spnas.training.precision import autocast
@@ -60,9 +60,8 @@ class Library:
 
     def save(self, path: str | PathLike[str]) -> None:
         """Write one file of tensors, atomically."""
-        partial = Path(path).with_suffix(".partial")
-        torch.save({key: dict(state) for key, state in self.states.items()}, partial)
-        os.replace(partial, path)
+        with atomic_file(Path(path)) as file:
+            torch.save({key: dict(state) for key, state in self.states.items()}, file)
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Library:
@@ -113,7 +112,7 @@ def build_library(
         limit_s: Seconds that it may take.
 
     Returns:
-        None where it would take longer, which is known after its first steps.
+        None where it takes longer, or a training's first steps tell that it would.
     """
     started = time.monotonic()
     device = next(base.parameters()).device
@@ -121,15 +120,16 @@ def build_library(
     slots = [slot for slot in find_slots(teacher) if slot.site.name in choices]
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(seed)
-        candidates, judge = fitted_candidates(teacher, slots, choices, task)
+        fitted = fitted_candidates(teacher, slots, choices, task, started + limit_s)
+        if fitted is None:
+            return None
+        candidates, judge = fitted
         if passes:
             before = copy.deepcopy(candidates)
             left_s = limit_s - (time.monotonic() - started)
             if not _train(teacher, slots, candidates, task, passes, lr, seed, left_s):
                 return None
             candidates = judge.best(before, candidates)
-    if time.monotonic() - started > limit_s:
-        return None
     return Library(
         {
             _key(site, choice): {k: v.cpu().clone() for k, v in operator.state_dict().items()}

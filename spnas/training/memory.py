@@ -38,13 +38,13 @@ def train_within_memory(
 
     Raises:
         TrainingError: The loss is not a finite number.
-        torch.OutOfMemoryError: Half the batch does not fit either, or the batch is one image.
+        torch.OutOfMemoryError: Half the batch does not fit either, or is less than two images.
     """
     device = next(model.parameters()).device
     try:
         return model, train(model, task, schedule, **options)
     except torch.OutOfMemoryError:
-        if schedule.batch_size == 1:
+        if schedule.batch_size < 4:
             raise
     # Here, as the exception that was handled held on to the tensors of the failed step.
     model.cpu()

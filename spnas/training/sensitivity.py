@@ -123,4 +123,4 @@ def _change_of_loss(slot: Slot, choice: Choice, seen: _Seen, library: Library | 
     images = len(changed)
     # The loss is a mean over images; an image's own gradient is that times their number.
     own = images * (seen.gradient * changed).flatten(1).sum(1)
-    return float(own.double().square().mean().sqrt())
+    return float(own.cpu().double().square().mean().sqrt())

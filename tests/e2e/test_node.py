@@ -153,8 +153,9 @@ def test_files_of_the_run_reach_another_node(cluster: Cluster, tmp_path: Path) -
     folder = replace(settings, data=str(tmp_path / "folder"))
 
     def read(parcel: Parcel, given: TrialSettings) -> tuple[str, bytes, bytes]:
-        found = parcel.unpack(given)
-        texts = [Path(file).read_bytes() for file in (found.weights, found.data or "")]
+        with parcel.unpacked(given) as found:
+            texts = [Path(file).read_bytes() for file in (found.weights, found.data or "")]
+        assert not Path(found.weights).parent.exists()  # workers end without cleaning up
         return (ray.get_runtime_context().get_node_id(), *texts)
 
     node = cluster.add_node(num_cpus=1)
@@ -166,7 +167,8 @@ def test_files_of_the_run_reach_another_node(cluster: Cluster, tmp_path: Path) -
         there = NodeAffinitySchedulingStrategy(node.node_id, soft=False)
         task = ray.remote(read).options(scheduling_strategy=there)
         assert ray.get(task.remote(parcel, settings)) == (node.node_id, b"weights", b"names: [a]")
-        assert other.unpack(folder).data == folder.data  # a folder is on every node
+        with other.unpacked(folder) as found:
+            assert found.data == folder.data  # a folder is on every node
         plan = make_plan(SearchConfig(space="resnet20-cifar", budget="1trials", device="cpu"))
         # Only on nodes that were checked, though the head, which Ray prefers, is free.
         checked = replace(plan, nodes=(NodeShare(node.node_id, 1, 1.0),))

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from spnas.errors import SpnasError
 from spnas.latency.runtimes.base import Sampler
 from spnas.latency.runtimes.clocks import Clock, Forward
 from spnas.latency.runtimes.output_check import Expected, check_output, effective_dtype, expect
@@ -65,7 +67,7 @@ class DeployedSession:
         """Deploy the network in the runtime, check its output against torch's in float32, and make it ready.
 
         Raises:
-            SpnasError: The network gives another output in the runtime.
+            SpnasError: The runtime cannot run the network, or gives another output.
         """
         return self.open(self.converted(model, example))
 
@@ -76,19 +78,34 @@ class DeployedSession:
         expected = expect(network, image, effective_dtype(self.dtype, self.device), self.device)
         if self.convert is None:
             return Converted(network, image, expected)
-        with torch.inference_mode():
+        with torch.inference_mode(), self._told():
             return Converted(self.convert(network, image), image, expected)
 
     def open(self, found: Converted) -> Sampler:
         """Do the rest of `load`.
 
         Raises:
-            SpnasError: The network gives another output in the runtime.
+            SpnasError: The runtime cannot run the network, or gives another output.
         """
         with torch.inference_mode():
-            forward = self.prepare(found.network, found.image)
-            off = check_output(self.runtime, forward(), found.expected)
+            with self._told():
+                forward = self.prepare(found.network, found.image)
+                output = forward()
+            off = check_output(self.runtime, output, found.expected)
         return Sampler(torch.inference_mode()(lambda n: self.timer.sample(forward, n)), off)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        """Tell in a line what a runtime cannot run; whatever it raises, but that of a device that is lost."""
+        try:
+            yield
+        except (SpnasError, torch.AcceleratorError):
+            raise
+        except Exception as error:
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise SpnasError(
+                f"the runtime {self.runtime} cannot run the network: {reason}"
+            ) from error
 
 
 def inference_copy(model: nn.Module) -> nn.Module:

@@ -30,6 +30,11 @@ def test_help_fits_a_screen_and_has_an_example(
     assert all(line.startswith("  ") and "spnas" in line for line in lines[heading + 1 :])
 
 
+def test_every_command_is_on_the_page_of_commands() -> None:
+    page = (Path(spnas.__file__).parents[1] / "docs" / "commands.md").read_text()
+    assert [name for name in COMMANDS if f"`spnas {name}" not in page] == []
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [

@@ -60,9 +60,15 @@ def test_a_confirmed_front_comes_with_what_is_more_than_noise(
 ) -> None:
     """Trial 1 is lucky: the base is better than it when both are trained again."""
     again = {
-        (0, 1): trial(0, "complete", 0.95, 8.0, "regular"),
-        (1, 1): trial(1, "complete", 0.85, 6.4, "ghost:0.5"),
-        (2, 1): trial(2, "complete", 0.7, 4.0, "spconv:0.25"),
+        (number, seed): record
+        for seed in (1, 2, 3)
+        for number, record in enumerate(
+            (
+                trial(0, "complete", 0.95, 8.0, "regular"),
+                trial(1, "complete", 0.85, 6.4, "ghost:0.5"),
+                trial(2, "complete", 0.7, 4.0, "spconv:0.25"),
+            )
+        )
     }
     for record in again.values():
         record.scores["top1_std"] = 0.02
@@ -71,7 +77,7 @@ def test_a_confirmed_front_comes_with_what_is_more_than_noise(
     content = json.loads(capsys.readouterr().out)
     assert content["confirmed"]
     assert [row["trial"] for row in content["front"]] == [2, 1, 0]
-    assert content["front"][1]["latency_ratio"] == pytest.approx((0.75 + 0.8) / 2)
+    assert content["front"][1]["latency_ratio"] == pytest.approx((0.75 + 3 * 0.8) / 4)
     found = {(d["trial"], d["other"]): d for d in content["differences"]}
     assert found[2, 0]["accuracy_is_real"]
     assert not found[2, 0]["latency_is_real"]  # its interval is not known

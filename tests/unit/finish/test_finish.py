@@ -159,6 +159,22 @@ def test_an_exported_file_is_the_deployed_form_and_computes_what_the_model_does(
     np.testing.assert_allclose(session.run(None, {"images": images})[0], expected, atol=1e-4)
 
 
+def test_a_size_that_a_measured_form_does_not_take_is_exported_in_another(
+    run: RunDirectory, trained: Trained, tmp_path: Path
+) -> None:
+    """The form was chosen for maps of even size; at 50 px, of which a quarter is 25 here, it does not apply."""
+    content = yaml.safe_load(found_yaml(run).read_text())
+    content["spnas"]["sites"] = {"layer3.0.conv1": {"op": "spconv", "ratio": 0.5}}
+    content["spnas"]["forms"] = {"layer3.0.conv1": "strided"}
+    path = tmp_path / "strided.yaml"
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    torch.save(load_model(path).state_dict(), tmp_path / "a.10.pt")
+    weights = {"weights": tmp_path / "a.10.pt", "latency": False}
+    assert export_model(path, imgsz=50, **weights).max_error < 1e-4
+    assert (tmp_path / "a.10.onnx").is_file()  # and not a.onnx
+    assert export_model(path, imgsz=64, **weights).max_error < 1e-4
+
+
 def test_the_files_latency_is_measured_beside_the_bases(trained: Trained) -> None:
     measured = export_model(trained.folder, format="torchscript", batch=8).latency
     assert measured is not None
@@ -196,6 +212,12 @@ def test_what_cannot_be_done_is_told(run: RunDirectory, trained: Trained, tmp_pa
         train_model(path, output=tmp_path / "a", lr0=0.1)
     with pytest.raises(ConfigError, match=r"--epochs: expected a number above 0, got 0"):
         train_model(path, output=tmp_path / "a", epochs=0)
+    with pytest.raises(ConfigError, match=r"--batch: expected at least 2, got 1"):
+        train_model(path, output=tmp_path / "a", batch=1)
+    torch.save(load_model(path, num_classes=7).state_dict(), tmp_path / "other.pt")
+    for command in (validate_model, export_model):
+        with pytest.raises(InputError, match=r"other\.pt is for another number of classes than th"):
+            command(path, weights=tmp_path / "other.pt")
     with pytest.raises(
         ConfigError, match=r"for resnet20-cifar, got 'onxx' \(did you mean onnx\?\)"
     ):

@@ -168,6 +168,20 @@ def test_many_networks_of_one_class_are_all_compiled() -> None:
             session.load(OnlyCompiled(factor), IMAGE)
 
 
+def test_what_a_runtime_cannot_run_is_told_in_a_line() -> None:
+    """Whatever it raises: torch's exporter has errors of its own for what ONNX does not have."""
+
+    class Unknown(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return torch.linalg.matrix_exp(x)
+
+    with (
+        opened("onnxruntime") as session,
+        pytest.raises(SpnasError, match=r"the runtime onnxruntime cannot run the network: .+"),
+    ):
+        session.load(Unknown(), torch.rand(1, 3, 4, 4))
+
+
 def test_the_default_is_what_needs_nothing_more() -> None:
     assert default_runtime(CPU) == "onnxruntime"
     assert default_runtime(CUDA) == "cuda-graph-fp16"

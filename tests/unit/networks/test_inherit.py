@@ -30,7 +30,7 @@ def save(model: nn.Module, folder: Path) -> Path:
 @pytest.mark.parametrize("name", ["yolov8n", "resnet20-cifar"])
 def test_weights_of_the_same_network_are_loaded_whole(name: str, tmp_path: Path) -> None:
     trained, model = build(name, 3, 0), build(name, 3, 1)
-    load_base_weights(model, save(trained, tmp_path))
+    assert load_base_weights(model, save(trained, tmp_path))
     states = trained.state_dict(), model.state_dict()
     assert all(torch.equal(states[0][key], states[1][key]) for key in states[0])
 
@@ -41,7 +41,7 @@ def test_another_class_count_leaves_only_the_head_fresh(
 ) -> None:
     trained, model = build(name, 80, 0), build(name, 3, 1)
     fresh = {key: value.clone() for key, value in model.state_dict().items()}
-    load_base_weights(model, save(trained, tmp_path))
+    assert not load_base_weights(model, save(trained, tmp_path))
     for key, value in model.state_dict().items():
         fits = trained.state_dict()[key].shape == value.shape
         assert fits or key.startswith(head)

@@ -215,6 +215,27 @@ def test_it_keeps_away_from_what_a_constraint_forbids() -> None:
     assert np.mean([list(p.values()).count("spconv") for p in unconstrained]) > 2
 
 
+def test_a_constraint_that_nothing_known_meets_is_approached() -> None:
+    """Of 3^10 architectures two in ten thousand are small enough; what exceeds the limit least leads there."""
+    problem = Problem(10)
+    size = {"regular": 1.0, "ghost": 0.6, "spconv": 0.5}
+
+    def excess(params: Params) -> float:
+        return sum(size[choice] for choice in params.values()) - 5.25
+
+    rng = np.random.default_rng(0)
+    drawn = [{n: str(rng.choice(list(size))) for n in problem.space} for _ in range(2000)]
+    assert np.mean([excess(params) <= 0 for params in drawn]) < 0.005
+    study = problem.study()
+    for _ in range(40):
+        trial = study.ask(problem.space)
+        trial.set_constraint("size", excess(trial.params))
+        if excess(trial.params) <= 0:
+            break
+        study.tell(trial, state=TrialState.PRUNED)
+    assert excess(trial.params) <= 0
+
+
 def test_proposals_are_no_slower_than_is_of_use() -> None:
     problem = Problem(8)
     free = problem.study()

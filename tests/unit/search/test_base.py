@@ -16,7 +16,7 @@ from spnas.search.base import expect_first_trial, prepare_base
 from spnas.search.budget import Budget, Ledger
 from spnas.search.config import SearchConfig
 from spnas.search.plan import Plan, make_plan
-from spnas.search.spending import keep_spent, open_ledger, spent_so_far
+from spnas.search.spending import costs_by_phase, keep_spent, open_ledger, spent_so_far
 from spnas.search.study import SearchStudy
 
 Prepare = Callable[[str], dict[str, Any]]
@@ -131,7 +131,8 @@ def test_a_first_trial_that_does_not_fit_is_refused_in_every_sitting(
             BudgetError, match=r"'34s' .* takes about 35 s, 34 s are left; .* --resume"
         ):
             expect_first_trial(ledger, base)
-    expect_first_trial(open_ledger(study, Budget.parse("1trials"), 2.0), base)
+    ledger = open_ledger(study, Budget.parse("1trials"), 2.0, counts_gpus=False)
+    expect_first_trial(ledger, base)
     expect_first_trial(Ledger(Budget.parse("1s"), 2), FACTS)  # nothing is known
 
 
@@ -156,8 +157,26 @@ def test_a_run_goes_on_with_other_devices(
     ledger = Ledger(Budget.parse(budget), 4.0, clock=lambda: worker.now)
     worker.now += 600
     keep_spent(study, ledger)
-    again = open_ledger(study, ledger.budget, 2.0)
+    again = open_ledger(study, ledger.budget, 2.0, counts_gpus=False)
     assert again.seconds_left() == pytest.approx(left_s)
+
+
+def test_what_gpus_spent_counts_as_cores_where_the_new_budget_counts_those(
+    made: tuple[Worker, SearchStudy, Prepare],
+) -> None:
+    """An hour of one GPU in a machine of sixteen cores, then 20 core-hours: 4 are left, and back."""
+    _, study, _ = made
+    open_ledger(study, Budget.parse("1gpu-h"), 1.0, counts_gpus=True)
+    study.set("spent_device_s", 3600.0)
+    study.set("phase_device_s", {"trials": 1800.0})
+    cores = open_ledger(study, Budget.parse("20cpu-h"), 16.0, counts_gpus=False)
+    assert cores.seconds_left() == pytest.approx(4 * 3600 / 16, abs=5)
+    assert costs_by_phase(study, cores)["trials"] == 16 * 1800
+    assert spent_so_far(study) == 16 * 3600
+    gpus = open_ledger(study, Budget.parse("3gpu-h"), 1.0, counts_gpus=True)
+    assert gpus.seconds_left() == pytest.approx(2 * 3600, abs=5)
+    more = open_ledger(study, Budget.parse("3gpu-h"), 2.0, counts_gpus=True)  # GPU-hours stay
+    assert more.seconds_left() == pytest.approx(3600, abs=5)
 
 
 def test_a_number_of_trials_never_ends_early(made: tuple[Worker, SearchStudy, Prepare]) -> None:

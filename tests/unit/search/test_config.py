@@ -54,6 +54,14 @@ def test_round_trip(tmp_path: Path) -> None:
     assert read_config(file) == (config, {"device": "cpu"})
 
 
+def test_a_runs_own_file_repeats_the_run(tmp_path: Path) -> None:
+    config = make_config({"space": "resnet18", "budget": "5m", "max_latency": "0.8x", "seed": 3})
+    file = tmp_path / "config.yaml"
+    file.write_text(write_config(config, {"imgsz": 224}))
+    assert make_config({}, file) == config
+    assert make_config({"budget": "7m"}, file).budget == "7m"
+
+
 def test_limits_in_a_file_may_be_numbers(tmp_path: Path) -> None:
     file = tmp_path / "config.yaml"
     file.write_text("space: resnet18\nbudget: 5m\nmax_params: 2500000\nmax_macs: 3G\n")

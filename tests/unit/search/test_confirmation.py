@@ -154,6 +154,15 @@ def test_what_both_measurements_call_too_slow_is_infeasible(trials: list[TrialRe
     assert {r.trial: r.state for r in confirmed} == {0: "complete", 1: "complete", 2: "infeasible"}
 
 
+def test_where_no_model_that_the_limits_allow_is_left_nothing_is_confirmed() -> None:
+    """The trials' front is shown then, and not an empty one."""
+    base = replace(trial(0, 1.0, 0.9), state="infeasible")
+    models = [base, trial(1, 0.798, 0.8), trial(2, 0.799, 0.7)]
+    slow = replace(again(models[1], 0.8, 0.81), state="infeasible", error="latency 6.5 ms")
+    assert confirmed_records(models, [again(base, 0.9), slow], "top1") == []
+    assert "not confirmed" in describe(models, [again(base, 0.9), slow], "top1")
+
+
 def test_the_spread_is_that_of_the_images_and_of_the_mean_over_seeds() -> None:
     """Simulated: seeds and images each add an error; the mean over seeds has the spread that is stated."""
     rng = np.random.default_rng(0)
@@ -211,17 +220,22 @@ def test_an_unknown_interval_stays_unknown() -> None:
 
 
 def test_differences_to_the_next_faster_model_and_to_the_base() -> None:
-    confirmed = [trial(0, 1.0, 0.90), trial(1, 0.5, 0.70), trial(2, 0.51, 0.89, std=0.02)]
+    models = [trial(0, 1.0, 0.90), trial(1, 0.5, 0.70), trial(2, 0.51, 0.89, std=0.02)]
+    confirmed = [replace(model, seeds=3) for model in models]
     found = {(d.trial, d.other): d for d in differences(confirmed, "top1")}
     assert set(found) == {(2, 1), (0, 2), (1, 0), (2, 0)}
     step = found[2, 1]
     assert step.accuracy == pytest.approx(0.19)
-    assert step.accuracy_noise == pytest.approx(1.96 * math.hypot(0.01, 0.02))
+    # Six trainings beside the first of each model: Student's t with six degrees of freedom.
+    assert step.accuracy_noise == pytest.approx(2.4469 * math.hypot(0.01, 0.02), rel=1e-4)
     assert step.latency_noise == pytest.approx(0.01 * math.sqrt(2))
     assert (step.accuracy_is_real, step.latency_is_real) == (True, False)
     to_base = found[2, 0]
     assert to_base.latency_noise == pytest.approx(0.01)
     assert (to_base.accuracy_is_real, to_base.latency_is_real) == (False, True)
-    unknown = differences([trial(0, 1.0, 0.9, std=None), trial(1, 0.5, 0.7)], "top1")[0]
-    assert unknown.accuracy_noise is None
-    assert not unknown.accuracy_is_real
+    spreadless = [trial(0, 1.0, 0.9, std=None), trial(1, 0.5, 0.7)]
+    once = [replace(model, seeds=1) for model in models]  # nothing tells what a seed changes
+    for records in ([replace(model, seeds=3) for model in spreadless], once):
+        unknown = differences(records, "top1")[0]
+        assert unknown.accuracy_noise is None
+        assert not unknown.accuracy_is_real

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -216,6 +217,19 @@ def test_a_failure_is_kept_and_not_repeated(make: Make, clock: Any) -> None:
     assert failing.record.trial not in {record.trial for record, _ in confirmer.to_do}
     assert confirmer.finished is None
     assert read_trials(confirmer.run.confirmed)["error"].tolist()[1].endswith("the loss is nan")
+
+
+def test_what_failed_in_one_sitting_is_tried_again_in_the_next(make: Make, clock: Any) -> None:
+    confirmer = make("1000s")
+    base = confirmer.start("a")
+    assert base is not None
+    worthless = Evaluation(epochs=4, scores={"top1": math.nan})
+    record = confirmer.end("a", worthless, None)
+    assert (record.state, record.scores) == ("failed", {})
+    confirmer.study.close()
+    again = make("1000s").start("a")
+    assert again is not None
+    assert again.task == base.task
 
 
 def test_where_the_base_fails_it_ends(make: Make) -> None:

@@ -19,7 +19,7 @@ from spnas.search.promise import PromiseRule
 from spnas.search.seeds import seed_architectures
 from spnas.search.spending import spent_so_far
 from spnas.search.study import SearchStudy
-from spnas.spaces import SearchSpace
+from spnas.spaces import SearchSpace, load_space
 
 Make = Callable[..., Coordinator]
 
@@ -391,6 +391,95 @@ def test_a_base_that_fails_ends_the_search(make_coordinator: Make, space: Search
     coordinator.end("a", None, "DataError: no folder")
     assert coordinator.start("b") is None
     assert coordinator.finished == "the base network's own trial failed: DataError: no folder"
+
+
+@pytest.mark.parametrize("how", ["failed", "interrupted"])
+def test_a_base_that_did_not_come_to_its_end_is_run_again_when_the_search_goes_on(
+    how: str, make_coordinator: Make, space: SearchSpace
+) -> None:
+    coordinator = make_coordinator()
+    coordinator.study.enqueue(seed_architectures(space))
+    assert not coordinator.study.repeat_base()
+    assert coordinator.start("a") is not None
+    if how == "failed":
+        coordinator.end("a", None, "twice: its worker died")
+    else:
+        coordinator.running["a"].stopped = "the search was ended"
+        coordinator.end("a", evaluation(Architecture(), epochs=1), None)
+    coordinator.study.close()
+
+    resumed = make_coordinator()
+    assert resumed.study.repeat_base()
+    assert resumed.records == []
+    while not (proposal := run_one(resumed)).architecture.is_base:
+        pass
+    assert (proposal.trial, proposal.origin) == (0, "base")
+    assert not resumed.study.repeat_base()
+    numbers = [record.trial for record in resumed.records]
+    assert len(numbers) == len(set(numbers))
+    resumed.study.close()
+    bases = [r for r in make_coordinator().records if r.architecture.is_base]
+    assert [(record.trial, record.state) for record in bases] == [(0, "complete")]
+
+
+def test_the_base_is_not_stopped_by_a_spent_budget(
+    make_coordinator: Make, space: SearchSpace, clock: Any
+) -> None:
+    """All others are compared with it."""
+    coordinator = make_coordinator(budget="100s", slots=1)
+    coordinator.study.enqueue(seed_architectures(space))
+    assert coordinator.start("a") is not None
+    clock.now += 101
+    assert coordinator.goes_on("a", evaluation(Architecture(), epochs=1))
+    assert coordinator.end("a", evaluation(Architecture()), None).state == "complete"
+
+
+def test_a_space_that_is_used_up_but_for_a_seed_passed_over_ends_the_search(
+    make_coordinator: Make, space: SearchSpace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    coordinator = make_coordinator(rungs=())
+    seeds = seed_architectures(space)
+    (slow,) = [architecture for architecture, origin in seeds if origin == "seed"][:1]
+    excess = SearchStudy._excess
+    monkeypatch.setattr(
+        SearchStudy, "_excess", lambda study, a: 1.0 if a == slow else excess(study, a)
+    )
+    coordinator.study.enqueue(seeds)
+    seen = []
+    while (proposal := coordinator.start("a")) is not None:
+        seen.append(proposal.architecture)
+        coordinator.end("a", evaluation(proposal.architecture), None)
+    assert len(seen) == len(set(seen)) == 26
+    assert slow not in seen
+    assert coordinator.finished == "every architecture of the space has been evaluated"
+
+
+@pytest.mark.parametrize("sampler", ["latency-aware", "tpe"])
+def test_a_base_outside_the_space_teaches_the_sampler_nothing(
+    sampler: SamplerName, tmp_path: Path
+) -> None:
+    """A site without `regular`: the base is no point of the space, and must not stand for another one."""
+    file = tmp_path / "outside.yaml"
+    file.write_text(
+        "schema_version: 1\nbase: resnet20-cifar\nsites:\n"
+        '  - {match: "*", choices: [regular]}\n'
+        '  - {match: layer1.0.conv1, choices: ["ghost:0.5", "spconv:0.5"]}\n'
+    )
+    outside = load_space(file)
+    study = SearchStudy(tmp_path / "study.db", outside, "top1", seed=0, sampler=sampler)
+    study.enqueue([(Architecture(), "base")])
+    seen = []
+    while (proposal := study.propose()) is not None:
+        seen.append(proposal.architecture)
+        known = {"scores": {"top1": 0.5}, "latency_ms": 1.0, "latency_ratio": 0.5}
+        record = TrialRecord(proposal.trial, "complete", proposal.architecture, **known)
+        study.record(proposal, record)
+    trials = optuna.load_study(study_name="spnas", storage=f"sqlite:///{study.path}").trials
+    assert (trials[0].params, trials[0].values) == ({}, None)
+    assert [record.state for record in study.records] == ["complete"] * 3
+    study.close()
+    assert seen[0].is_base
+    assert {a["layer1.0.conv1"].op for a in seen[1:]} == {"ghost", "spconv"}
 
 
 def test_failures_in_a_row_end_the_search(make_coordinator: Make, space: SearchSpace) -> None:

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from spnas.architecture import Architecture, Choice
-from spnas.errors import SpnasError
+from spnas.errors import SpnasError, WorkerLostError
 from spnas.networks import get_network
 from spnas.runs import RunDirectory
 from spnas.search import runner
@@ -99,6 +99,18 @@ def test_one_that_is_given_up_is_told_and_not_tried_again(
     assert len(run.limits) == 1
     line = f"operator library: given up: {told}; trials start from inherited weights"
     assert line in caplog.text
+
+
+def test_after_a_workers_death_a_later_sitting_tries_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run = phase(monkeypatch, tmp_path)
+    run.gives = WorkerLostError("the operator library: OutOfMemoryError: 2 GiB")
+    with caplog.at_level(logging.INFO, "spnas"):
+        assert run.prepare() is None
+    assert "operator library: lost: the operator library: OutOfMemoryError" in caplog.text
+    run.gives = True
+    assert run.prepare() == run.run.library
 
 
 def test_weights_in_closed_form_need_none(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

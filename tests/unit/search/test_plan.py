@@ -10,6 +10,7 @@ import pytest
 import torch
 
 from spnas.errors import ConfigError, DeviceError
+from spnas.networks import get_network
 from spnas.search import plan as plan_module
 from spnas.search.config import SearchConfig
 from spnas.search.plan import Plan, make_plan
@@ -67,8 +68,23 @@ def test_a_runtime_is_checked_before_anything_is_trained(monkeypatch: pytest.Mon
 
 def test_the_batch_is_that_of_the_base_too() -> None:
     plan = plan_of(batch=4, base_epochs=3)
+    assert plan.base_schedule is not None
     assert (plan.schedule.batch_size, plan.base_schedule.batch_size) == (4, 4)
     assert plan.base_schedule.epochs == 3
+
+
+def test_the_base_is_trained_unless_the_weights_have_every_layer(tmp_path: Path) -> None:
+    """The embedded set has 10 classes; weights of others are where a training starts."""
+    for classes in (10, 7):
+        network = get_network("resnet20-cifar").build(classes)
+        torch.save(network.state_dict(), tmp_path / f"{classes}.pt")
+    whole, other = str(tmp_path / "10.pt"), str(tmp_path / "7.pt")
+    assert plan_of(weights=whole).base_schedule is None
+    assert plan_of(weights=whole).base_told == f"weights of {whole}"
+    assert plan_of(weights=other).base_told == f"4 epochs from {other}"
+    assert plan_of(weights=whole, base_epochs=1).base_told == f"1 epoch from {whole}"
+    assert plan_of().base_told == "4 epochs"
+    assert [plan_of(weights=given).resolved()["base_epochs"] for given in (whole, other)] == [0, 4]
 
 
 @pytest.mark.parametrize(

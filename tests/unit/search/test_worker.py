@@ -164,6 +164,16 @@ def test_out_of_memory_with_half_the_batch_is_a_failed_trial(
     ]
 
 
+@pytest.mark.parametrize("batch", [2, 3])
+def test_out_of_memory_with_a_batch_that_has_no_half_is_told_as_that(
+    batch: int, settings: TrialSettings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Full(monkeypatch, times=9)
+    small = dataclasses.replace(settings, schedule=Schedule(epochs=1, batch_size=batch))
+    with pytest.raises(torch.OutOfMemoryError):
+        Evaluator(small).confirm(GHOST, seed=0, latency=False)
+
+
 def test_the_base_network_trains_with_half_the_batch_too(
     settings: TrialSettings, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -275,9 +285,31 @@ def test_the_base_is_trained_or_taken(settings: TrialSettings, tmp_path: Path) -
     assert facts["latency_ms"] > 0
     assert facts["params"] == Evaluator(settings).count(Evaluator(settings).base).params
     taken = dataclasses.replace(settings, weights=str(tmp_path / "taken.pt"))
-    assert train_base(taken, Schedule(epochs=2), weights=settings.weights)["scores"] is None
+    assert train_base(taken, None, weights=settings.weights)["scores"] is None
     original, copied = torch.load(settings.weights), torch.load(taken.weights)
     assert all(torch.equal(original[name], copied[name]) for name in original)
+
+
+def test_the_base_is_trained_from_weights_of_other_classes(
+    settings: TrialSettings, tmp_path: Path
+) -> None:
+    other = get_network("resnet20-cifar").build(settings.num_classes + 1)
+    given = {
+        name: tensor
+        for name, tensor in torch.load(settings.weights).items()
+        if not name.startswith("fc.")
+    }
+    other.load_state_dict(given, strict=False)
+    torch.save(other.state_dict(), tmp_path / "other.pt")
+    trained = dataclasses.replace(settings, weights=str(tmp_path / "trained.pt"))
+    gently = Schedule(epochs=1, batch_size=16, lr=1e-6)
+    facts = train_base(trained, gently, weights=str(tmp_path / "other.pt"))
+    assert facts["train_s"] > 0
+    written = torch.load(trained.weights)
+    assert written["fc.bias"].shape == (settings.num_classes,)
+    torch.testing.assert_close(
+        written["layer3.2.conv2.weight"], given["layer3.2.conv2.weight"], rtol=0, atol=1e-4
+    )
 
 
 def test_a_trial_on_fewer_threads_is_timed_and_changes_nothing(
@@ -306,7 +338,7 @@ def test_a_base_whose_trials_cannot_be_timed_is_kept(
 
     monkeypatch.setattr(preparation, "step_seconds", fails)
     taken = dataclasses.replace(settings, weights=str(tmp_path / "taken.pt"), threads=1)
-    facts = train_base(taken, Schedule(epochs=1), weights=settings.weights, threads=2)
+    facts = train_base(taken, None, weights=settings.weights, threads=2)
     assert facts["trial_train_s"] is None
 
 

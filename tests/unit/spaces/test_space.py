@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from spnas.architecture import REGULAR, Architecture, Choice
-from spnas.errors import ArchitectureError
-from spnas.networks import network_names
+from spnas.errors import ArchitectureError, SpaceError
+from spnas.networks import list_sites, network_names
 from spnas.operators import refusal
 from spnas.spaces import SearchSpace, list_spaces, load_space
 
@@ -200,3 +200,49 @@ def test_a_ratio_of_many_digits_comes_back_from_a_table(tmp_path: Path) -> None:
     space = load_text(tmp_path, text)
     (third,) = [choice for choice in space.choices["layer1.0.conv1"] if choice != REGULAR]
     assert Choice.parse(str(third)) == third
+
+
+def _heads(tmp_path: Path, rule: str, tie: str = "[]") -> SearchSpace:
+    file = tmp_path / "heads.yaml"
+    file.write_text(
+        'schema_version: 1\nbase: yolov8n\nsites:\n  - {match: "*", choices: [regular]}\n'
+        f'  - {{match: "model.22.cv3.*", choices: {rule}}}\ntie: {tie}\n'
+    )
+    return load_space(file)
+
+
+def test_choices_that_the_datas_number_of_classes_does_not_allow_are_left_out(
+    tmp_path: Path,
+) -> None:
+    """The class branches of YOLOv8n have max(64, classes) channels: 91 cannot be halved, as hetconv:0.5 wants."""
+    space = _heads(tmp_path, '[regular, "hetconv:0.5", "spconv:0.5"]')
+    offered = space.choices["model.22.cv3.0.1"]
+    assert [str(choice) for choice in offered] == ["regular", "hetconv:0.5", "spconv:0.5"]
+    for classes in (20, 91):
+        own = space.for_classes(classes)
+        sites = {site.name: site for site in list_sites(space.network.build(classes))}
+        assert {site.name: site for site in own.sites} == sites
+        for name, given_there in own.choices.items():
+            assert all(refusal(choice, sites[name]) is None for choice in given_there)
+        halved = Choice.parse("hetconv:0.5") in own.choices["model.22.cv3.0.1"]
+        assert halved == (classes == 20)
+        assert own.variables["model.22.cv3.0.1"] == own.choices["model.22.cv3.0.1"]
+
+
+def test_a_site_without_any_choice_at_the_datas_number_of_classes_is_told(tmp_path: Path) -> None:
+    space = _heads(tmp_path, '["hetconv:0.5"]')
+    assert space.for_classes(20).choices == space.choices
+    with pytest.raises(SpaceError, match=r"with 91 classes site model\.22\.cv3\..* hetconv:0\.5:"):
+        space.for_classes(91)
+
+
+def test_a_choice_that_one_of_tied_sites_cannot_take_is_none_of_the_others(tmp_path: Path) -> None:
+    tie = '["model.[24]*.*1"]'
+    file = tmp_path / "tied.yaml"
+    file.write_text(
+        "schema_version: 1\nbase: yolov8n\nsites:\n"
+        f'  - {{match: "*", choices: [regular, "hetconv:0.5"]}}\ntie: {tie}\n'
+    )
+    tied = load_space(file).for_classes(91)
+    assert [str(choice) for choice in tied.choices["model.2.m.0.cv1"]] == ["regular"]
+    assert len(tied.choices["model.6.m.0.cv1"]) == 2

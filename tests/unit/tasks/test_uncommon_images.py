@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import cv2
 import numpy as np
 import pytest
 import torch
@@ -11,6 +12,7 @@ from PIL import Image
 
 from spnas.networks import get_network
 from spnas.tasks import check_data, open_task
+from spnas.tasks.images import open_rgb
 from spnas.training import Schedule, train
 
 FORMS = [  # width, height, PIL's mode, suffix
@@ -51,6 +53,17 @@ def one_class_classification(tmp_path: Path) -> str:
     for split in ("train", "val"):
         _save_images(tmp_path / "folder" / split / "thing")
     return str(tmp_path / "folder")
+
+
+@pytest.mark.parametrize("suffix", ["png", "tiff"])
+def test_sixteen_bits_are_scaled_as_in_detection(suffix: str, tmp_path: Path) -> None:
+    """PIL alone makes all that is above 255 white; OpenCV, which reads detection's images, scales."""
+    deep = np.linspace(0, 65535, 64 * 48, dtype=np.uint16).reshape(48, 64)
+    file = tmp_path / f"x-ray.{suffix}"
+    Image.fromarray(deep).save(file)
+    read = np.asarray(open_rgb(file))
+    np.testing.assert_array_equal(read, cv2.imread(str(file))[..., ::-1])
+    assert len(np.unique(read)) > 200
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,7 @@ def test_one_that_would_take_too_long_is_given_up_and_the_base_left_as_it_is(
 ) -> None:
     state, random = copy.deepcopy(base.state_dict()), torch.get_rng_state()
     assert build_library(base, CHOICES, digits, seed=0, passes=1000, limit_s=3.0) is None
+    assert build_library(base, CHOICES, digits, seed=0, passes=0, limit_s=0.0) is None
     assert torch.equal(random, torch.get_rng_state())
     assert all(torch.equal(state[key], value) for key, value in base.state_dict().items())
     assert not any(module._forward_hooks for module in base.modules())
