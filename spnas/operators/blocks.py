@@ -44,12 +44,15 @@ def reason_not_3x3(site: ConvSite) -> str | None:
     return None
 
 
-def inner_activation(host: Host) -> nn.Module:
-    """Copy the host's activation for use between layers, never in place; ReLU where the host is linear.
+def inner_activation(host: Host, linear: nn.Module | None = None) -> nn.Module:
+    """Copy the host's activation for use between layers, never in place.
 
-    Without any activation between them the layers of a block would be one convolution.
+    Args:
+        host: What surrounds the operator.
+        linear: What is used where the host is linear; None for ReLU, since without any activation between them the
+            layers of a block would be one convolution.
     """
-    act = nn.ReLU() if host.act is None else copy.deepcopy(host.act)
+    act = (linear or nn.ReLU()) if host.act is None else copy.deepcopy(host.act)
     if hasattr(act, "inplace"):
         setattr(act, "inplace", False)  # noqa: B010 - nn.Module's attributes are typed as tensors or modules
     return act

@@ -38,6 +38,38 @@ def _folded(weight: Tensor, bias: Tensor, bn: nn.BatchNorm2d) -> tuple[Tensor, T
     return pair[0].detach(), pair[1].detach()
 
 
+@torch.no_grad()
+def fold_branches(
+    kxk: tuple[nn.Conv2d, nn.BatchNorm2d],
+    pointwise: tuple[nn.Conv2d, nn.BatchNorm2d],
+    identity: nn.BatchNorm2d | None,
+) -> nn.Conv2d:
+    """Write the sum of a k x k convolution, a 1x1 and the input itself, a BatchNorm after each, as one convolution.
+
+    Source: Ding et al., RepVGG: Making VGG-style ConvNets Great Again, CVPR 2021, https://arxiv.org/abs/2101.03697
+
+    Args:
+        kxk: The k x k convolution, odd k, and its BatchNorm.
+        pointwise: The 1x1 convolution, without a bias, and its own.
+        identity: That of the input, None where it is no branch.
+
+    Returns:
+        A biased k x k convolution, equal in eval mode, exact in real arithmetic.
+    """
+    merged, branches = fold(*kxk), [fold(*pointwise)]
+    if identity is not None:
+        dirac = copy.deepcopy(pointwise[0])
+        nn.init.dirac_(dirac.weight)
+        branches.append(fold(dirac, identity))
+    centre = merged.kernel_size[0] // 2
+    for branch in branches:
+        assert merged.bias is not None
+        assert branch.bias is not None
+        merged.weight[:, :, centre, centre] += branch.weight[:, :, 0, 0]
+        merged.bias += branch.bias
+    return merged
+
+
 def merge_pointwise(grouped: nn.Conv2d, pointwise: nn.Conv2d, span: int = 1) -> nn.Conv2d:
     """Write the sum of a grouped k x k convolution and a biased 1x1 of the same input as one dense convolution.
 

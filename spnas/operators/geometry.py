@@ -1,8 +1,21 @@
-"""Conditions on a site's geometry that several operators share."""
+"""What several operators ask of a site's geometry, and make of their ratio."""
 
 from __future__ import annotations
 
 from spnas.architecture import ConvSite
+
+_SLACK = 1e-2  # 1/ratio this near to an integer is that integer, so that 0.333 means 1/3
+
+
+def share_of(channels: int, ratio: float) -> int:
+    """Count a share of channels, `int(ratio * channels)` safe from rounding below."""
+    return int(ratio * channels + 1e-6)
+
+
+def one_over(ratio: float) -> int | None:
+    """Give the integer of at least 2 that the ratio is one over; None where there is none."""
+    whole = round(1 / ratio) if ratio > 0 else 0
+    return None if whole < 2 or abs(1 / ratio - whole) > _SLACK else whole
 
 
 def off_centre(site: ConvSite) -> str | None:

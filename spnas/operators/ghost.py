@@ -15,7 +15,9 @@ from torch import Tensor, nn
 
 from spnas.architecture import ConvSite
 from spnas.operators.base import Host, Operator
+from spnas.operators.blocks import inner_activation
 from spnas.operators.folding import fold
+from spnas.operators.geometry import one_over
 from spnas.operators.inheritance import output_norm
 from spnas.operators.least_squares import (
     PixelSample,
@@ -27,7 +29,6 @@ from spnas.operators.registry import register_operator
 
 CHEAP_KERNEL = 3
 _CHEAP_PIXELS = 2048  # of a regression on so few taps
-_RATIO_SLACK = 1e-2  # 1/ratio this near to an integer is that integer, so that 0.333 means 1/3
 
 
 @register_operator
@@ -64,7 +65,8 @@ class Ghost(Operator):
             bias=False,
         )
         self.primary_bn = self.norm(made)
-        self.inner_act = _inner_act(host)
+        # Never in place: its input is an output too.
+        self.inner_act = inner_activation(host, nn.Identity())
         # Each of its channels has a map of its own, see `_cheap_maps`.
         self.cheap = nn.Conv2d(
             cheap, cheap, CHEAP_KERNEL, padding=CHEAP_KERNEL // 2, groups=cheap, bias=False
@@ -75,8 +77,8 @@ class Ghost(Operator):
     def refusal(cls, site: ConvSite, **params: float) -> str | None:
         """Refuse a ratio that is not one over an integer, and fewer output channels than that integer."""
         ratio = params["ratio"]
-        expansion = round(1 / ratio) if ratio > 0 else 0
-        if expansion < 2 or abs(1 / ratio - expansion) > _RATIO_SLACK:
+        expansion = one_over(ratio)
+        if expansion is None:
             return f"expected a ratio of 1/2, 1/3, 1/4, ..., got {ratio:g}"
         if site.out_channels < expansion:
             return (
@@ -214,14 +216,6 @@ class Multiplier(GhostDeployed):
 
 # By name, the default first.
 FORMS: dict[str, type[GhostDeployed]] = {"repeat": Repeat, "multiplier": Multiplier}
-
-
-def _inner_act(host: Host) -> nn.Module:
-    """Copy the host's activation for use between the two parts, never in place: the input of it is also an output."""
-    act = nn.Identity() if host.act is None else copy.deepcopy(host.act)
-    if hasattr(act, "inplace"):
-        setattr(act, "inplace", False)  # noqa: B010 - nn.Module's attributes are typed as tensors or modules
-    return act
 
 
 def _cosine(filters: Tensor, first: Tensor, second: Tensor) -> Tensor:

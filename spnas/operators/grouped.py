@@ -12,12 +12,10 @@ from torch import Tensor, nn
 from spnas.architecture import ConvSite
 from spnas.operators.base import Host, Operator
 from spnas.operators.folding import fold, merge_pointwise
-from spnas.operators.geometry import off_centre
+from spnas.operators.geometry import off_centre, one_over
 from spnas.operators.inheritance import output_norm
 from spnas.operators.least_squares import fit_grouped, level, plain_output
 from spnas.operators.smoothness import centre_taps, shrunk, whitened_taps
-
-_RATIO_SLACK = 1e-2  # 1/ratio this near to an integer is that integer, so that 0.333 means 1/3
 
 
 class Sum(nn.Module):
@@ -83,8 +81,8 @@ class GroupedPlusPointwise(Operator):
     def refusal(cls, site: ConvSite, **params: float) -> str | None:
         """Refuse a ratio other than 1/2, 1/3, ..., channel counts it does not divide, and off-centre kernels."""
         ratio = params["ratio"]
-        groups = round(1 / ratio) if ratio > 0 else 0
-        if groups < 2 or abs(1 / ratio - groups) > _RATIO_SLACK:
+        groups = one_over(ratio)
+        if groups is None:
             return f"expected a ratio of 1/2, 1/3, 1/4, ..., got {ratio:g}"
         if site.in_channels % groups or site.out_channels % groups:
             return (

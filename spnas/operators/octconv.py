@@ -14,16 +14,11 @@ from torch import Tensor, nn
 from spnas.architecture import ConvSite
 from spnas.operators.base import Host, Operator
 from spnas.operators.folding import fold
-from spnas.operators.geometry import off_centre
+from spnas.operators.geometry import off_centre, share_of
 from spnas.operators.inheritance import output_norm
 from spnas.operators.registry import register_operator
 from spnas.operators.regression import regress_on_means
 from spnas.operators.smoothness import shrunk, whitened_taps
-
-
-def low_channels(channels: int, alpha: float) -> int:
-    """Count the low-frequency channels, `int(alpha * channels)` safe from rounding below."""
-    return int(alpha * channels + 1e-6)
 
 
 class UpsampleLike(nn.Module):
@@ -58,9 +53,7 @@ class OctConv(Operator):
 
     def __init__(self, site: ConvSite, host: Host, *, alpha: float) -> None:
         super().__init__(site, host, alpha=alpha)
-        low_in, low_out = (
-            low_channels(count, alpha) for count in (site.in_channels, site.out_channels)
-        )
+        low_in, low_out = (share_of(n, alpha) for n in (site.in_channels, site.out_channels))
         self.split = site.in_channels - low_in
         high_out = site.out_channels - low_out
         self.hh = self._conv(self.split, high_out, bias=not host.bn)
@@ -83,7 +76,7 @@ class OctConv(Operator):
         if not 0 < alpha < 1:
             return f"expected an alpha between 0 and 1, got {alpha:g}"
         for channels, side in ((site.in_channels, "input"), (site.out_channels, "output")):
-            if not 1 <= low_channels(channels, alpha) < channels:
+            if not 1 <= share_of(channels, alpha) < channels:
                 return f"alpha {alpha:g} of {channels} {side} channels leaves a part empty"
         if site.stride > 2:
             return f"expected stride 1 or 2, got {site.stride}"

@@ -14,16 +14,11 @@ from torch import Tensor, nn
 from spnas.architecture import ConvSite
 from spnas.operators.base import Host, Operator
 from spnas.operators.folding import fold
-from spnas.operators.geometry import off_centre
+from spnas.operators.geometry import off_centre, share_of
 from spnas.operators.inheritance import output_norm
 from spnas.operators.least_squares import fit_pointwise, level, plain_output
 from spnas.operators.registry import register_operator
 from spnas.operators.smoothness import centre_taps, shrunk, whitened_taps
-
-
-def convolved_channels(in_channels: int, ratio: float) -> int:
-    """Count the channels that the k x k convolution works on, `int(ratio * Cin)` safe from rounding below."""
-    return int(ratio * in_channels + 1e-6)
 
 
 class PartialConv(nn.Module):
@@ -69,7 +64,7 @@ class PartialPointwise(Operator):
 
     def __init__(self, site: ConvSite, host: Host, *, ratio: float) -> None:
         super().__init__(site, host, ratio=ratio)
-        self.partial = PartialConv(site, convolved_channels(site.in_channels, ratio))
+        self.partial = PartialConv(site, share_of(site.in_channels, ratio))
         self.pointwise = nn.Conv2d(site.in_channels, site.out_channels, 1, bias=not host.bn)
         self.bn_out = self.norm(site.out_channels) if host.bn else None
 
@@ -79,7 +74,7 @@ class PartialPointwise(Operator):
         ratio = params["ratio"]
         if not 0 < ratio < 1:
             return f"expected a ratio between 0 and 1, got {ratio:g}"
-        if not 1 <= convolved_channels(site.in_channels, ratio) < site.in_channels:
+        if not 1 <= share_of(site.in_channels, ratio) < site.in_channels:
             return f"ratio {ratio:g} of {site.in_channels} input channels leaves a part empty"
         if site.stride != 1:
             return f"expected stride 1, got {site.stride}: the other channels keep their size"

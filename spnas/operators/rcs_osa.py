@@ -24,7 +24,7 @@ from spnas.operators.blocks import (
     rest,
     straight_line,
 )
-from spnas.operators.folding import fold
+from spnas.operators.folding import fold_branches
 from spnas.operators.inheritance import OutputNorm, output_norm
 from spnas.operators.registry import register_operator
 from spnas.operators.smoothness import pixel_correlation
@@ -148,18 +148,7 @@ class RepVGG(nn.Module):
 
     def merged(self) -> nn.Conv2d:
         """Give the branches as one biased 3x3 convolution, equal in eval mode, without the activation."""
-        branches = [fold(self.k3, self.bn3), fold(self.k1, self.bn1)]
-        if self.bn_identity is not None:
-            dirac = copy.deepcopy(self.k1)
-            nn.init.dirac_(dirac.weight)
-            branches.append(fold(dirac, self.bn_identity))
-        merged = branches[0]
-        for pointwise in branches[1:]:
-            assert merged.bias is not None
-            assert pointwise.bias is not None
-            merged.weight += pad(pointwise.weight, [1, 1, 1, 1])
-            merged.bias += pointwise.bias
-        return merged
+        return fold_branches((self.k3, self.bn3), (self.k1, self.bn1), self.bn_identity)
 
     def forward(self, x: Tensor) -> Tensor:
         """Map `(N, Cin, H, W)` to `(N, Cout, H, W)`."""

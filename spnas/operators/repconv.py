@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from spnas.architecture import ConvSite
 from spnas.operators.base import Host, Operator
-from spnas.operators.folding import fold
+from spnas.operators.folding import fold_branches
 from spnas.operators.geometry import off_centre
 from spnas.operators.inheritance import output_norm
 from spnas.operators.registry import register_operator
@@ -72,12 +72,8 @@ class RepConv(Operator):
 
     def deploy(self) -> nn.Module:
         """Give one biased k x k convolution, the sum of the branches, and the activation."""
-        merged = fold(self.kxk, self.bn_kxk)
-        _add_at_centre(merged, fold(self.pointwise, self.bn_pointwise))
-        if self.bn_identity is not None:
-            identity = copy.deepcopy(self.pointwise)
-            nn.init.dirac_(identity.weight)
-            _add_at_centre(merged, fold(identity, self.bn_identity))
+        pointwise = self.pointwise, self.bn_pointwise
+        merged = fold_branches((self.kxk, self.bn_kxk), pointwise, self.bn_identity)
         return nn.Sequential(merged, copy.deepcopy(self.act)).eval()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -87,13 +83,3 @@ class RepConv(Operator):
             y = y + self.bn_identity(x)
         out: Tensor = self.act(y)
         return out
-
-
-@torch.no_grad()
-def _add_at_centre(conv: nn.Conv2d, pointwise: nn.Conv2d) -> None:
-    """Add a biased 1x1 convolution to the centre taps and the bias of a k x k one, in place."""
-    assert conv.bias is not None
-    assert pointwise.bias is not None
-    centre = conv.kernel_size[0] // 2
-    conv.weight[:, :, centre, centre] += pointwise.weight[:, :, 0, 0]
-    conv.bias += pointwise.bias

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from spnas.architecture import ConvSite
 from spnas.operators.base import Host, Operator
+from spnas.operators.geometry import share_of
 from spnas.operators.inheritance import OutputNorm, output_norm
 from spnas.operators.least_squares import fit_grouped, match_statistics, plain_output
 from spnas.operators.registry import register_operator
@@ -22,11 +23,6 @@ from spnas.operators.spconv_forms import FORMS
 # differences as small, and stay near a half, as the fit takes them to be, until training moves them. mAP50-95 of
 # yolov8n with spconv:0.5 everywhere, before any training: .21 at 1, .28 at .3, .30 at .1 and at .03; the base had .32.
 _SWING = 0.1
-
-
-def representative_channels(in_channels: int, ratio: float) -> int:
-    """Count the input channels that the k x k convolution reads, `int(ratio * Cin)` safe from rounding below."""
-    return int(ratio * in_channels + 1e-6)
 
 
 @register_operator
@@ -49,7 +45,7 @@ class SPConv(Operator):
     def __init__(self, site: ConvSite, host: Host, *, ratio: float) -> None:
         super().__init__(site, host, ratio=ratio)
         k, out = site.kernel_size, site.out_channels
-        self.split = representative_channels(site.in_channels, ratio)
+        self.split = share_of(site.in_channels, ratio)
         rest = site.in_channels - self.split
         groups = 1 if self.split % 2 or out % 2 else 2
         self.gwc = nn.Conv2d(
@@ -69,7 +65,7 @@ class SPConv(Operator):
         ratio = params["ratio"]
         if not 0 < ratio < 1:
             return f"expected a ratio between 0 and 1, got {ratio:g}"
-        if not 1 <= representative_channels(site.in_channels, ratio) < site.in_channels:
+        if not 1 <= share_of(site.in_channels, ratio) < site.in_channels:
             return f"ratio {ratio:g} of {site.in_channels} input channels leaves a part empty"
         if site.stride > 2:
             return f"expected stride 1 or 2, got {site.stride}"

@@ -125,7 +125,7 @@ class KeptTrials:
 
     def note_rung(self, proposal: Proposal, epochs: int, accuracy: float, latency: float) -> None:
         """Keep what a running trial has at a rung, so that a resumed search compares with it."""
-        trial_id = self._trial_id(proposal)
+        trial_id = self._id_of(proposal.key)
         self._storage.set_trial_user_attr(trial_id, f"rung:{epochs}", [accuracy, latency])
 
     def rungs(self) -> Iterator[tuple[int, int, float, float]]:
@@ -137,7 +137,7 @@ class KeptTrials:
 
     def record(self, proposal: Proposal, record: TrialRecord) -> None:
         """Keep an ended trial's record and tell the sampler."""
-        trial_id = self._trial_id(proposal)
+        trial_id = self._id_of(proposal.key)
         self._storage.set_trial_user_attr(trial_id, "record", record_to_json(record))
         self._tell(proposal.key, record)
         self._remember(record)
@@ -157,9 +157,6 @@ class KeptTrials:
         for name, excess in self.limits.exceeded(record).items():
             if name not in trial.constraints:  # a killed process may have told it
                 trial.set_constraint(name, excess)
-
-    def _trial_id(self, proposal: Proposal) -> int:
-        return self._id_of(proposal.key)
 
     def _id_of(self, key: int) -> int:
         return self._storage.get_trial_id_from_study_id_trial_number(self._study._study_id, key)
@@ -184,7 +181,7 @@ class KeptTrials:
 
     def retry(self, proposal: Proposal) -> bool:
         """Put a trial under way back at its place in the queue; False where that was done before."""
-        trial_id = self._trial_id(proposal)
+        trial_id = self._id_of(proposal.key)
         if self._storage.get_trial(trial_id).user_attrs.get("retried"):
             return False
         self._storage.set_trial_user_attr(trial_id, "retried", True)
