@@ -119,20 +119,8 @@ def _foretell_stopped(trials: Sequence[FrozenTrial]) -> dict[int, tuple[float, f
 def _line(rung: int, complete: Sequence[FrozenTrial]) -> tuple[float, float, float] | None:
     """Fit start and slope, and give the variance about the line; None where too few trials tell."""
     pairs = [(reached[rung], t.values[0]) for t in complete if rung in (reached := dict(_rungs(t)))]
-    return None if len(pairs) < _FEWEST_PAIRS else rising_line(pairs)
-
-
-def rising_line(pairs: Sequence[tuple[float, float]]) -> tuple[float, float, float] | None:
-    """Fit a line that does not fall by least squares; None where the first numbers are all alike.
-
-    Args:
-        pairs: At least three.
-
-    Returns:
-        Where it starts, its slope, and the variance about it.
-    """
-    early, late = np.array(pairs, dtype=float).T
-    if early.std() == 0:
+    early, late = np.array(pairs, dtype=float).reshape(-1, 2).T
+    if len(pairs) < _FEWEST_PAIRS or early.std() == 0:
         return None
     slope = max(float(np.cov(early, late)[0, 1] / early.var(ddof=1)), 0.0)
     start = float(late.mean() - slope * early.mean())

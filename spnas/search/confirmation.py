@@ -129,12 +129,17 @@ def _figures(record: TrialRecord) -> list[str]:
 
 def seed_variance(again: Reevaluations, name: str) -> float | None:
     """Estimate the variance that another seed makes in a figure, the same for all models; None with one seed each."""
-    groups = [[record.scores[name] for record in _telling(records)] for records in again.values()]
-    freedom = sum(len(group) - 1 for group in groups if group)
+    freedom = seed_freedom(again)
     if not freedom:
         return None
+    groups = [[record.scores[name] for record in _telling(records)] for records in again.values()]
     squares = sum(statistics.variance(g) * (len(g) - 1) for g in groups if len(g) > 1)
     return squares / freedom
+
+
+def seed_freedom(again: Reevaluations) -> int:
+    """Count the degrees of freedom of that estimate: the trainings beside the first of each model."""
+    return sum(max(0, len(_telling(records)) - 1) for records in again.values())
 
 
 def pool(

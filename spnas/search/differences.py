@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
@@ -12,7 +12,14 @@ from scipy.special import stdtrit
 
 from spnas.runs import TrialRecord, front_records
 from spnas.runs.summary import find_base
-from spnas.search.confirmation import half_width
+from spnas.search.confirmation import (
+    NORMAL,
+    Reevaluations,
+    by_trial,
+    half_width,
+    seed_freedom,
+    seed_variance,
+)
 
 
 @dataclass(frozen=True)
@@ -53,42 +60,65 @@ class Difference:
         return asdict(self) | real
 
 
-def differences(confirmed: Sequence[TrialRecord], metric: str) -> list[Difference]:
+def differences(
+    confirmed: Sequence[TrialRecord], again: Iterable[TrialRecord], metric: str
+) -> list[Difference]:
     """Compare each model of the front with the next faster one, and each with the base network.
 
     The spreads of two accuracies are taken for independent. As both are scored on the same images, they are less than
-    that: a difference that is more than noise here is so all the more. How much the seeds make of them is known from as
-    many trainings as there are beside the first of each model, so that quantiles are those of Student's t.
+    that: a difference that is more than noise here is so all the more. The part of the seeds is an estimate from few
+    trainings, so that quantiles are those of Student's t, its degrees of freedom by Satterthwaite, "An approximate
+    distribution of estimates of variance components", Biometrics Bulletin 2, 110, 1946.
 
     Args:
         confirmed: What `confirmed_records` gives.
+        again: The re-evaluations that it was given.
         metric: The accuracy.
     """
     front, base = front_records(confirmed, metric), find_base(confirmed)
+    seeds = _Seeds.of(by_trial(again), metric)
     pairs = [(model, faster, False) for faster, model in pairwise(front)]
     if base is not None:
         pairs += [(model, base, True) for model in front if not model.architecture.is_base]
-    freedom = sum((record.seeds or 1) - 1 for record in confirmed)
-    # Without a second seed of any model nothing tells what another seed would change.
-    factor = float(stdtrit(freedom, 0.975)) if freedom else None
-    return [_difference(*pair, metric, factor) for pair in pairs]
+    return [_difference(*pair, metric, seeds) for pair in pairs]
+
+
+@dataclass(frozen=True)
+class _Seeds:
+    """What another seed makes of an accuracy: its variance, None with one seed of each model, known from so much."""
+
+    variance: float | None
+    freedom: int
+
+    @classmethod
+    def of(cls, again: Reevaluations, metric: str) -> _Seeds:
+        return cls(seed_variance(again, metric), seed_freedom(again))
+
+    def noise(self, spread: float | None, pair: Sequence[TrialRecord]) -> float | None:
+        """Give what a difference of spread `spread` must exceed; None where that is not known."""
+        if spread is None or self.variance is None:
+            return None
+        part = sum(self.variance / (record.seeds or 1) for record in pair)
+        if part == 0:
+            return NORMAL * spread
+        freedom = self.freedom * (spread**2 / part) ** 2
+        return float(stdtrit(freedom, 0.975)) * spread
 
 
 def _difference(
-    model: TrialRecord, other: TrialRecord, to_base: bool, metric: str, factor: float | None
+    model: TrialRecord, other: TrialRecord, to_base: bool, metric: str, seeds: _Seeds
 ) -> Difference:
     spreads = [record.scores.get(f"{metric}_std") for record in (model, other)]
     # The base's ratio is 1 by definition; its own interval is that of a measurement beside itself.
     widths = [0.0 if r.architecture.is_base else half_width(r) for r in (model, other)]
-    spread, width = _root_of_squares(spreads), _root_of_squares(widths)
     return Difference(
         trial=model.trial,
         other=other.trial,
         to_base=to_base,
         accuracy=model.scores[metric] - other.scores[metric],
-        accuracy_noise=None if spread is None or factor is None else factor * spread,
+        accuracy_noise=seeds.noise(_root_of_squares(spreads), (model, other)),
         latency_ratio=(model.latency_ratio or math.nan) - (other.latency_ratio or math.nan),
-        latency_noise=width,
+        latency_noise=_root_of_squares(widths),
     )
 
 

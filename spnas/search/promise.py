@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from spnas.sampler.evidence import rising_line
+import numpy as np
 
 _SHARE = 0.25  # of the trials judged so far that a trial must be among to go on all the same
 _FEWEST = 6  # trials that reached both a rung and the end, to foretell the end from the rung
@@ -55,8 +55,12 @@ class PromiseRule:
         """Give the accuracy at the end, on the optimistic side; None while too few trials tell."""
         seen = self._seen.get(rung, {})
         pairs = [(seen[t], end) for t, (end, _) in self._complete.items() if t in seen]
-        line = None if len(pairs) < _FEWEST else rising_line(pairs)
-        if line is None:
+        if len(pairs) < _FEWEST:
             return None
-        start, slope, variance = line
-        return start + slope * accuracy + self._optimism * math.sqrt(variance)
+        early, late = np.array(pairs).T
+        if early.std() == 0:
+            return None
+        slope = max(float(np.cov(early, late)[0, 1] / early.var(ddof=1)), 0.0)
+        start = float(late.mean() - slope * early.mean())
+        error = math.sqrt(((late - start - slope * early) ** 2).sum() / (len(pairs) - 2))
+        return start + slope * accuracy + self._optimism * error

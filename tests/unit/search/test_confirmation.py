@@ -221,21 +221,43 @@ def test_an_unknown_interval_stays_unknown() -> None:
 
 def test_differences_to_the_next_faster_model_and_to_the_base() -> None:
     models = [trial(0, 1.0, 0.90), trial(1, 0.5, 0.70), trial(2, 0.51, 0.89, std=0.02)]
-    confirmed = [replace(model, seeds=3) for model in models]
-    found = {(d.trial, d.other): d for d in differences(confirmed, "top1")}
+    twice = [again(model, model.scores["top1"]) for model in models for _ in range(2)]
+    found = {(d.trial, d.other): d for d in differences(models, twice, "top1")}
     assert set(found) == {(2, 1), (0, 2), (1, 0), (2, 0)}
     step = found[2, 1]
     assert step.accuracy == pytest.approx(0.19)
-    # Six trainings beside the first of each model: Student's t with six degrees of freedom.
-    assert step.accuracy_noise == pytest.approx(2.4469 * math.hypot(0.01, 0.02), rel=1e-4)
+    assert step.accuracy_noise == pytest.approx(
+        1.96 * math.hypot(0.01, 0.02)
+    )  # seeds change nothing
     assert step.latency_noise == pytest.approx(0.01 * math.sqrt(2))
     assert (step.accuracy_is_real, step.latency_is_real) == (True, False)
     to_base = found[2, 0]
     assert to_base.latency_noise == pytest.approx(0.01)
     assert (to_base.accuracy_is_real, to_base.latency_is_real) == (False, True)
     spreadless = [trial(0, 1.0, 0.9, std=None), trial(1, 0.5, 0.7)]
-    once = [replace(model, seeds=1) for model in models]  # nothing tells what a seed changes
-    for records in ([replace(model, seeds=3) for model in spreadless], once):
-        unknown = differences(records, "top1")[0]
+    once = twice[::2]  # nothing tells what a seed changes
+    for records, evaluations in ((spreadless, twice), (models, once)):
+        unknown = differences(records, evaluations, "top1")[0]
         assert unknown.accuracy_noise is None
         assert not unknown.accuracy_is_real
+
+
+def test_of_equal_models_few_are_called_different_however_few_the_seeds() -> None:
+    """Simulated: two models with two seeds each, base and one of the front; images and seeds make as large an error."""
+    rng = np.random.default_rng(0)
+    called = []
+    for _ in range(2000):
+        records, evaluations = [], []
+        for number, ratio in ((0, 1.0), (1, 0.5)):
+            images = rng.normal(0, 0.01)
+            found = [
+                again(trial(number, ratio, 0.0), 0.8 + images + rng.normal(0, 0.01)) for _ in "ab"
+            ]
+            evaluations += found
+            records.append(trial(number, ratio, 0.5))
+        pooled = confirmed_records(records, evaluations, "top1")
+        called += [
+            d.accuracy_is_real for d in differences(pooled, evaluations, "top1") if d.to_base
+        ]
+    assert len(called) > 1500
+    assert 0.01 < np.mean(called) < 0.06  # 1.96 deviations: 0.08
