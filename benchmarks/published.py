@@ -151,8 +151,10 @@ def section() -> str:
         where = machine["cpu"]
         if machine["device"] != "cpu":
             where = f"{machine['device']}, latency on one core of its machine's {machine['cpu']}"
+        options = {"budget": run.budget, **run.options}
+        given = " ".join(f"--{key.replace('_', '-')} {value}" for key, value in options.items())
         parts.append(
-            f"**{run.told}**, {run.imgsz} px, `--budget {run.budget}` on {where}, the base network's training "
+            f"**{run.told}**, {run.imgsz} px, `{given}` on {where}, the base network's training "
             f"included. Accuracies are of the confirmation's short trainings, ± one standard deviation.\n\n"
             f"![front](results/published/{name}/front.png)\n\n{found.table()}\n\n"
             f"Hypervolume, as a share of the area from the base network down to half its accuracy: spnas "

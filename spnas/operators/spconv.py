@@ -160,9 +160,19 @@ class SPConv(Operator):
         r, u = torch.split(x, [self.split, self.pw.in_channels], 1)
         yr = self.bn_r(self.gwc(r) + self.pwc(self.pool(r)))
         yu = self.bn_u(self.pw(self.pool(u)))
-        # A softmax over two is a sigmoid of the difference, and its gates sum to one: half the passes over all pixels.
-        difference = yr - yu
-        gate = torch.sigmoid(difference.mean((2, 3), keepdim=True))
-        y = torch.addcmul(yu, difference, gate)
+        y = _mixed(yr, yu) if self.training else _mixed_as_published(yr, yu)
         out: Tensor = self.act(y if self.bn is None else self.bn(y))
         return out
+
+
+def _mixed_as_published(yr: Tensor, yu: Tensor) -> Tensor:
+    """Give `a yr + b yu`; the operations that the paper's tables count."""
+    # A softmax over two is a sigmoid of the difference.
+    gate = torch.sigmoid(yr.mean((2, 3), keepdim=True) - yu.mean((2, 3), keepdim=True))
+    return yr * gate + yu * (1 - gate)
+
+
+def _mixed(yr: Tensor, yu: Tensor) -> Tensor:
+    """Give the same, as the gates sum to one, in half the passes over all pixels, forward and backward."""
+    difference = yr - yu
+    return torch.addcmul(yu, difference, torch.sigmoid(difference.mean((2, 3), keepdim=True)))

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from spnas.architecture import ConvSite
 from spnas.latency.runtimes.onnx_export import export
 from spnas.operators import Host
-from spnas.operators.spconv import SPConv
+from spnas.operators.spconv import SPConv, _mixed, _mixed_as_published
 from spnas.operators.spconv_forms import FORMS
 
 
@@ -172,3 +172,13 @@ def test_no_deployed_form_chooses_between_values_in_onnx(form: str) -> None:
     nodes = {node.op_type for node in onnx.load_from_string(data).graph.node}
     assert "Sigmoid" in nodes
     assert "Where" not in nodes
+
+
+def test_trained_and_evaluated_the_branches_are_mixed_alike() -> None:
+    """In training in fewer passes: the same values, and the same gradients."""
+    branches = [torch.randn(3, 4, 5, 6, dtype=torch.float64, requires_grad=True) for _ in "ab"]
+    weights = torch.randn(3, 4, 5, 6, dtype=torch.float64)
+    outputs = [mix(*branches) for mix in (_mixed, _mixed_as_published)]
+    torch.testing.assert_close(*outputs)
+    gradients = [torch.autograd.grad((y * weights).sum(), branches) for y in outputs]
+    torch.testing.assert_close(*gradients)
