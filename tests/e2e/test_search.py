@@ -162,11 +162,7 @@ def agree(one: TrialRecord | Evaluation, other: TrialRecord | Evaluation) -> boo
 def test_what_was_measured_in_a_running_search_agrees_with_what_an_idle_machine_gives(
     made_by: str, request: pytest.FixtureRequest
 ) -> None:
-    """Within the 95% intervals that both measurements state; the search trained in all its slots meanwhile.
-
-    Most of them: trainings that did not wait would disturb all, while other machines' work passes within minutes,
-    and no interval holds that (docs/latency-measured.md).
-    """
+    """Within the 95% intervals that both measurements state; the search trained in all its slots meanwhile."""
     run = RunDirectory.open(request.getfixturevalue(made_by))
     config = read_config(run.config)[0]
     if run.data.is_file():
@@ -180,12 +176,10 @@ def test_what_was_measured_in_a_running_search_agrees_with_what_an_idle_machine_
     assert undisturbed
     if plan.slots > 1:  # the last one may be alone
         assert any(overlap(found, other) for found in measured for other in records)
-    agreeing = 0
     for found in undisturbed:
         model = evaluator.assemble(found.architecture)
         # An interval of 95% misses one time in twenty: where the first does not agree, two more are asked.
-        agreeing += any(agree(found, evaluator.measure(model, Evaluation())) for _ in range(3))
-    assert 2 * agreeing >= len(undisturbed)
+        assert any(agree(found, evaluator.measure(model, Evaluation())) for _ in range(3))
 
 
 def test_the_pareto_command_shows_the_front(classification_run: Path) -> None:
