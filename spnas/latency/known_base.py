@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 
 import numpy as np
 from torch import Tensor, nn
 
+from spnas.latency.estimate import Estimate
 from spnas.latency.runtimes import Sampler, Session
 from spnas.latency.runtimes.session import Converted, DeployedSession
 
 _LATEST = 8  # measurements
 _QUICK = 0.25
+_FEWEST = 3  # that tell how far they lie apart
 
 
 class KnownBase:
@@ -40,6 +43,23 @@ class KnownBase:
         if self.unmeasured:
             return 0.0
         return seconds / float(np.quantile(self._seconds, _QUICK)) - 1
+
+    def wander(self, seconds: Iterable[float]) -> float:
+        """Say how far the base's times lie apart from measurement to measurement, a standard deviation as a share.
+
+        What moves them moves a candidate's about as far again: other machines' work on caches and memory, mostly.
+
+        Args:
+            seconds: What a forward took in each attempt of a measurement that is not kept yet.
+
+        Returns:
+            0 where there are fewer than three.
+        """
+        times = [*self._seconds, *seconds]
+        if len(times) < _FEWEST:
+            return 0.0
+        found = Estimate.of(times)
+        return found.std / found.value
 
     def load(self, session: Session, base: nn.Module, example: Tensor) -> Sampler:
         """Do what `Session.load` does, without converting the same base for the same input once more."""

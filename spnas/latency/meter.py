@@ -38,8 +38,9 @@ class Measurement:
         ratio: Candidate time over base time on `clock`: of lower quartiles over the rounds, of fewer than 13 rounds the
             median of the rounds' ratios.
         ratio_std: Its spread over the rounds, as above.
-        ratio_low: Lower end of the 95% confidence interval of `ratio`, from the spread within this measurement and
-            from what other processes are known to differ by (`Protocol.process_std`).
+        ratio_low: Lower end of the 95% confidence interval of `ratio`, from the spread within this measurement, from
+            what other processes are known to differ by (`Protocol.process_std`), and from how far the base's times lie
+            apart from measurement to measurement (`KnownBase.wander`).
         ratio_high: Upper end.
         clock: `thread_cpu` (one CPU thread), `wall` (more threads, MPS) or `cuda_event`.
         rounds: Pairs of samples taken, where it was repeated in the attempt that counts.
@@ -155,10 +156,12 @@ def measure_loaded(
     with exclusive():
         pair = Pair(candidate, base, protocol or Protocol())
         pair.warm_up()
-        rounds, warning = _take_undisturbed(pair, limit, session.clock, known or KnownBase())
+        rounds, warning, wander = _take_undisturbed(
+            pair, limit, session.clock, known or KnownBase()
+        )
     max_error = max(sampler.max_error for sampler in (candidate, base))
     ratio = ratio_of(rounds)
-    ratio = ratio.widened(pair.protocol.process_std * ratio.value)
+    ratio = ratio.widened(math.hypot(pair.protocol.process_std, wander) * ratio.value)
     return _summarize(rounds, ratio, warning, session, max_error, str(device), threads)
 
 
@@ -171,8 +174,10 @@ class _Attempt:
 
 def _take_undisturbed(
     pair: Pair, limit: float, clock: str, known: KnownBase
-) -> tuple[list[Round], str | None]:
+) -> tuple[list[Round], str | None, float]:
     """Measure, and again where something disturbed it; give the quietest attempt and what disturbed it all the same.
+
+    And how far the base's times lie apart, this measurement's and the latest ones.
 
     The first measurement cannot tell by others whether something disturbed it, so it makes all its attempts, unless
     they take longer than those of networks of some milliseconds.
@@ -190,8 +195,9 @@ def _take_undisturbed(
         if ratio_of(rounds).surely_above(limit) or (disturbance is None and not repeat):
             break
     best = min(attempts, key=lambda a: (a.disturbance is not None, a.base_s))
+    wander = known.wander(attempt.base_s for attempt in attempts)
     known.add(best.base_s)
-    return best.rounds, best.disturbance
+    return best.rounds, best.disturbance, wander
 
 
 def _slowdown(base_s: float, protocol: Protocol, known: KnownBase) -> str | None:

@@ -405,3 +405,24 @@ def test_the_lock_is_held_only_while_times_are_taken(
     pair = Timed("candidate", lambda n: 0.02), Timed("base", lambda n: 0.02)
     measure(*pair, IMAGE, device=CPU, runtime="scripted", exclusive=exclusive)
     assert held == [True, False]
+
+
+def test_the_interval_tells_of_how_far_the_base_wanders_between_measurements(
+    session: ScriptedSession,
+) -> None:
+    """Of equal samples: the base's times of earlier measurements, or of the first one's attempts."""
+    still, wandering = known(*[0.02] * 5), known(0.0196, 0.0198, 0.02, 0.0202, 0.0204)
+    halves = []
+    for times in (still, wandering):
+        found = scripted_measure(lambda n: 0.01, lambda n: 0.02, protocol=FEWEST, base=times)
+        assert found.warning is None
+        halves.append((found.ratio_high - found.ratio_low) / 2 / found.ratio)
+    process = FEWEST.process_std
+    assert halves[0] == pytest.approx(1.96 * process, rel=1e-3)
+    # The median absolute deviation of the six is 0.0002, a hundredth.
+    assert halves[1] == pytest.approx(1.96 * math.hypot(process, 0.01 * 1.4826), rel=1e-3)
+    first = scripted_measure(
+        lambda n: 0.01, in_attempts(0.0204, 0.02, 0.0208), protocol=FEWEST, base=KnownBase()
+    )
+    spread = 1.96 * math.hypot(process, 0.0004 / 0.0204 * 1.4826)
+    assert (first.ratio_high - first.ratio_low) / 2 / first.ratio == pytest.approx(spread, rel=1e-3)
