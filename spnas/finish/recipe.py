@@ -153,7 +153,7 @@ def _train(
         )
     except torch.OutOfMemoryError:
         raise TrainingError(
-            f"{device} is out of memory with --batch {batch}: give a smaller one, and another --output"
+            f"{device}: out of memory, expected a smaller --batch than {batch}"
         ) from None
     checkpoint.remove()
     return keeper.best

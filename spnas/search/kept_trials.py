@@ -145,8 +145,8 @@ class KeptTrials:
     def _tell(self, key: int, record: TrialRecord) -> None:
         values = self._values(record) if record.state == "complete" else None
         state = _OPTUNA_STATE[record.state]
-        if not self._study.get_trials(deepcopy=False)[key].params:  # a base outside the space
-            values, state = None, TrialState.FAIL  # is none that a sampler could learn from
+        if not self._storage.get_trial(self._id_of(key)).params:
+            values, state = None, TrialState.FAIL  # a base outside the space: none to learn from
         elif record.state == "infeasible":
             self._constrain(key, record)
         self._study.tell(key, values=values, state=state)

@@ -26,17 +26,19 @@ def prepare_library(
 ) -> Path | None:
     """Prepare every choice of every site in a worker, or take what an earlier sitting prepared.
 
-    Where it takes longer than its share of the budget, or fails, the trials inherit weights in closed form; where the
-    worker died, a later sitting tries again.
+    Where it takes longer than its share of the budget, or fails, the trials inherit weights in closed form. Where the
+    worker died a later sitting tries again, unless there are trials by then: those of a run all start alike.
 
     Returns:
         The library's file; None where trials do without.
     """
     if plan.config.inherit == "weights":
         return None
-    outcome = study.get(_STATE) or _prepare(run, plan, study, ledger)
-    if outcome != "lost":
-        study.set(_STATE, outcome)
+    outcome = study.get(_STATE)
+    if outcome is None and not study.records:
+        outcome = _prepare(run, plan, study, ledger)
+        if outcome != "lost":
+            study.set(_STATE, outcome)
     return run.library if outcome == "built" else None
 
 

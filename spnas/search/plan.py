@@ -232,7 +232,7 @@ def make_plan(config: SearchConfig) -> Plan:
     kind = space.network.kind
     info = check_data(kind, config.data)
     space = space.for_classes(info.num_classes)
-    weights_suffice = _check_weights(config, space, info.num_classes)
+    weights_suffice = _weights_suffice(config, space, info.num_classes)
     imgsz = config.imgsz or info.imgsz or space.network.default_imgsz
     space.network.check_imgsz(imgsz)
     cpus, gpus, slots = reserve(config, device)
@@ -258,8 +258,8 @@ def make_plan(config: SearchConfig) -> Plan:
     )
 
 
-def _check_weights(config: SearchConfig, space: SearchSpace, num_classes: int) -> bool:
-    """Check the user's weights; whether there are any, and every layer is in them."""
+def _weights_suffice(config: SearchConfig, space: SearchSpace, num_classes: int) -> bool:
+    """Whether the user gave weights, and every layer is in them; they are checked in passing."""
     return config.weights is not None and load_base_weights(
         space.network.build(num_classes), config.weights
     )

@@ -6,6 +6,7 @@ Knows neither Ray nor Optuna.
 from __future__ import annotations
 
 import copy
+import functools
 import logging
 import math
 from collections.abc import Callable, Mapping, Sequence
@@ -64,15 +65,7 @@ def train_base(
     torch.set_num_threads(threads or settings.threads)
     device = torch.device(settings.device)
     task = open_task(settings.kind, settings.data, imgsz=settings.imgsz, device=device)
-
-    def build() -> nn.Module:
-        torch.manual_seed(settings.seed)
-        model = get_network(settings.network).build(settings.num_classes)
-        task.attach(model)
-        if weights is not None:
-            load_base_weights(model, weights)
-        return model
-
+    build = functools.partial(_build_base, settings, task, weights)
     path = Path(settings.weights)
     checkpoint = Checkpoint(path.with_suffix(".checkpoint"))
     model = build().to(device)
@@ -90,6 +83,16 @@ def train_base(
     if device.type == "cpu" and threads not in (None, settings.threads):  # fewer take no less
         facts["trial_train_s"] = max(alike_s, _trial_train_s(model, settings, task)) or None
     return facts | _cost(model, settings, task, bench)
+
+
+def _build_base(settings: TrialSettings, task: Task, weights: str | None) -> nn.Module:
+    """Build the base network as its training begins, on the CPU."""
+    torch.manual_seed(settings.seed)
+    model = get_network(settings.network).build(settings.num_classes)
+    task.attach(model)
+    if weights is not None:
+        load_base_weights(model, weights)
+    return model
 
 
 def _trial_train_s(model: nn.Module, settings: TrialSettings, task: Task) -> float:

@@ -99,12 +99,11 @@ def test_inherited_multiples_are_exact_where_filters_are_multiples() -> None:
     torch.testing.assert_close(ghost(x), bn(conv(x)), rtol=1e-3, atol=1e-3)
 
 
-@pytest.mark.parametrize("c_out", range(2, 14))
-@pytest.mark.parametrize("expansion", [2, 3, 4, 5])
+@pytest.mark.parametrize(
+    ("c_out", "expansion"), [(c, e) for e in range(2, 6) for c in range(e, 14)]
+)
 def test_each_cheap_filter_reads_its_own_map_in_both_forms(c_out: int, expansion: int) -> None:
     """Also where as many of them are used as there are maps, but each map is read by several: 4 channels, a third."""
-    if c_out < expansion:
-        return
     ghost = Ghost(ConvSite("a", 3, c_out, 3), Host(nn.SiLU()), ratio=1 / expansion).eval()
     x = torch.randn(2, 3, 5, 5)
     for form in ghost.forms(x.shape):

@@ -110,6 +110,9 @@ def test_after_a_workers_death_a_later_sitting_tries_again(
         assert run.prepare() is None
     assert "operator library: lost: the operator library: OutOfMemoryError" in caplog.text
     run.gives = True
+    monkeypatch.setattr(SearchStudy, "records", ["a trial that started without"])
+    assert run.prepare() is None
+    monkeypatch.setattr(SearchStudy, "records", [])
     assert run.prepare() == run.run.library
 
 

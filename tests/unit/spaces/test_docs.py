@@ -15,7 +15,7 @@ def test_the_examples_are_spaces(repo_root: Path, tmp_path: Path) -> None:
         path = tmp_path / f"{number}.yaml"
         path.write_text(block)
         sizes.append(10 ** load_space(path).log10_size)
-    assert 2**38 < sizes[0] < 4**38  # not every site takes every operator
+    assert sizes[0] == pytest.approx(4**32 * 3**6)  # pconv keeps the size: not where it is halved
     assert sizes[1] == pytest.approx(6**38)
     assert sizes[2] == pytest.approx(3**12)
     assert sizes[3] == pytest.approx(81)
